@@ -18,7 +18,8 @@ def report(tmp_path, run):
 
 
 def verdict(html):
-    return re.search(r'id="verdict">Verdict</h2>\n<p>(.*)</p>', html)[1].replace("\xa0", " ")
+    box = html.split('id="verdict">Verdict</h2>')[1].split("</section")[0]
+    return " ".join(re.findall(r"<p[^>]*>(.*)</p>", box)).replace("\xa0", " ")
 
 
 def rows(html, section):

@@ -41,9 +41,8 @@ def page(teacher, tmp_path_factory):
 def table(record, heading):
     """Return a section's rows, by model and column."""
     [section] = [each for each in record_page(record).sections if each.heading == heading]
-    heads = [f"{each.name}, {each.unit}" for each in section.table.columns]
     return {
-        str(row[0]): dict(zip(heads[1:], map(str, row[1:]), strict=True))
+        row["Model"]: {head.replace("\n", ", "): row[head] for head in section.table.heads[1:]}
         for row in section.table.rows
     }
 

@@ -3,8 +3,6 @@
 import re
 
 from tutelage.reports import (
-    Cell,
-    Column,
     Figure,
     Highlight,
     Page,
@@ -16,12 +14,15 @@ from tutelage.reports.figures import deltas
 
 TABLE = Table(
     "models",
-    (Column("Model", numeric=False), Column("Accuracy", "%")),
-    (("a|b", "96.7 ± 1.2"), ("two\nlines", Cell("94.1", 94.1)), ("*star*", "–")),
+    [
+        {"Model": "a|b", "Accuracy\n%": "96.7 ± 1.2"},
+        {"Model": "two\nlines", "Accuracy\n%": "94.1"},
+        {"Model": "*star*", "Accuracy\n%": "–"},
+    ],
     "A note.",
     emphasis=1,
 )
-SVG = deltas(["cat", "dog & <co>"], [0.5, 0.5], [0.4, 0.75], "points")
+SVG = deltas([("cat", -10.0), ("dog & <co>", 25.0)], "points")
 
 
 def page(**options):
@@ -42,10 +43,11 @@ def test_all_parts_are_there_in_their_order():
             warning="Careful.",
             highlights=(Highlight("+3.1 points", "gained"), Highlight("48×", "smaller")),
             footer="The end.",
+            reasons="It does more.",
         )
     )
     parts = (
-        "# Title\n\nA lead.\n\n**Careful.**\n\n> **Verdict.** It works.\n\n"
+        "# Title\n\nA lead.\n\n**Careful.**\n\n> **Verdict.** It works.\n>\n> It does more.\n\n"
         "- **+3.1 points** gained\n- **48×** smaller\n\n## Heading\n\nSome text.\n\n"
         "```\nmake demo\n```\n\n| Model"
     )

@@ -4,12 +4,9 @@ import re
 from html.parser import HTMLParser
 
 import matplotlib as mpl
-from rich.console import Console
 
 from reports.test_figures import FIGURES, MATRIX, drawn
 from tutelage.reports import (
-    Cell,
-    Column,
     Figure,
     Highlight,
     Page,
@@ -23,10 +20,10 @@ NASTY = '<script>alert("&")</script>'
 
 
 def page(text="plain"):
-    table = Table(text, (Column(text, text, numeric=False), Column("n")), ((text, "1"),), text, 0)
+    table = Table(text, [{f"{text}\n{text}": text, "n": "1"}], text, 0)
     figures = tuple(Figure(svg, text, text) for svg in map(drawn, FIGURES))
     section = Section(text, (text,), table, figures, text, text)
-    return Page(text, text, (section,), text, text, (Highlight(text, text),), text)
+    return Page(text, text, (section,), text, text, (Highlight(text, text),), text, "open", text)
 
 
 class Reader(HTMLParser):
@@ -129,20 +126,15 @@ def test_a_description_is_escaped():
     assert '"<&' not in heat_map(MATRIX, ["x", "y", "z"], (0.01, 0.2), '"<&')
 
 
-def test_cells_know_what_they_are_sorted_by():
-    columns = (Column("Model", numeric=False), Column("Size"))
-    table = Table("c", columns, (("10", "9.4 kB"), ("9", "–"), ("8", Cell("big", 1e9))))
-    assert [cell.value for _, cell in table.cells] == [9400, None, 1e9]
-    assert [cell.value for cell, _ in table.cells] == [None] * 3
-    html = render(Page("t", "v", (Section("h", table=table),)))
-    assert re.findall(r'data-sort="([^"]*)">([^<]*)<', html) == [
-        ("9400.0", "9.4 kB"),
-        ("1000000000.0", "big"),
+def test_a_table_finds_its_columns():
+    rows = [
+        {"Model": "10", "Size\nof the file": "9.4 kB", "Note": "3 of 4", "Gone": "–"},
+        {"Model": "9", "Size\nof the file": "–", "Note": "none", "Gone": "–"},
     ]
-
-
-def test_a_cell_reads_as_its_text_on_a_terminal_too():
-    console = Console(width=40)
-    with console.capture() as captured:
-        console.print(Cell("96.7 %", 0.967))
-    assert captured.get().strip() == str(Cell("96.7 %", 0.967)) == "96.7 %"
+    table = Table("c", rows)
+    assert table.columns == [
+        ("Model", "", False),
+        ("Size", "of the file", True),
+        ("Note", "", False),
+    ]
+    assert table.cells == [["10", "9.4 kB", "3 of 4"], ["9", "–", "none"]]

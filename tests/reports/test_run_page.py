@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import tutelage as tl
 from run_pages import CLASSES, INPUTS, LABELLED, UNLABELLED, VALUES, report, rows, verdict
 from tutelage.reports import read_record
-from tutelage.reports.numbers import points, significant
+from tutelage.reports.numbers import signed, significant
 
 
 def test_a_distilled_classifier(tmp_path):
@@ -62,7 +62,7 @@ def test_confidence_is_measured_where_there_are_classes_and_labels(tmp_path):
     kl = significant(tl.evaluation.mean_kl(said, taught))
     assert rows(html, "Fidelity to the teacher")["student"]["Mean KL"] == kl
     ours, theirs = (tl.evaluation.by_class(output, CLASSES) for output in (said, taught))
-    changes = ", ".join(f"{k} {points(ours[k] - theirs[k]).replace('+0.0', '0.0')}" for k in ours)
+    changes = ", ".join(f"{k} {signed(100 * (ours[k] - theirs[k]))}" for k in ours)
     assert f"points of recall, student minus teacher. {changes}." in html
 
 
@@ -122,7 +122,8 @@ def test_markdown_and_json_hold_what_the_page_shows(tmp_path):
     )  # fmt: skip
     html = report(tmp_path, run)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert verdict(html).replace("&#39;", "'") in text
+    quoted = " ".join(line[2:] for line in text.splitlines() if line.startswith(">"))
+    assert verdict(html).replace("&#39;", "'") in " ".join(quoted.split())
     assert text.count("\n| **student** |") == 1
     record = read_record(tmp_path / "report.json")
     (student,) = record.arms

@@ -283,10 +283,3 @@ def test_start_is_below_n(start, why):
 def test_a_model_without_blocks_is_named():
     with pytest.raises(ArgumentError, match=r"no repeated blocks were found in the teacher \(Lin"):
         keep_layers(nn.Linear(2, 2), [0])
-
-
-def test_a_model_that_cannot_be_copied_is_named():
-    teacher = Net()
-    teacher.computed = teacher.stem(X)
-    with pytest.raises(ModelError, match=r"the teacher \(Net\) must be .*copied.*load it again"):
-        keep_layers(teacher, [0, 1])

@@ -40,8 +40,9 @@ def tuned(setup):
 
 def rows(record):
     table = budget_section(record).table
-    heads = [column.name for column in table.columns]
-    return {str(row[0]): dict(zip(heads, map(str, row), strict=True)) for row in table.rows}
+    return {
+        row["Arm"]: {head.split("\n")[0]: text for head, text in row.items()} for row in table.rows
+    }
 
 
 def test_settings_steps_and_times_of_tuning_and_training_are_in_the_record(tuned):

@@ -57,8 +57,8 @@ def report(
     """
     with told(as_json) as result:
         from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
+        from tutelage.reports.page import check_path  # noqa: PLC0415
         from tutelage.reports.report import report_record  # noqa: PLC0415
-        from tutelage.reports.writing import check_path  # noqa: PLC0415
         from tutelage.training.record import read_run  # noqa: PLC0415
 
         study, page = run / "results.json", out or run / "report.html"

@@ -17,11 +17,11 @@ from tutelage.demo.run import ALL_LABELS, MORE_IMAGES, run_demo
 from tutelage.demo.settings import BATCH_SIZE, LABELLED, TEACHER_LEARNING_RATE, DemoSettings
 from tutelage.errors import RunFolderError
 from tutelage.files import writing
-from tutelage.reports import Column, Page, Record, Section, Table, write_record, write_report
-from tutelage.reports.numbers import NONE, count, counted, file_size, milliseconds, points
+from tutelage.reports import Page, Record, Section, Table, write_record, write_report
+from tutelage.reports.numbers import NONE, count, counted, file_size, milliseconds, signed
+from tutelage.reports.page import check_path
 from tutelage.reports.report import record_page
 from tutelage.reports.verdict import verdict
-from tutelage.reports.writing import check_path
 from tutelage.results.record import ArmRecord, ModelRecord
 
 _UNIT_WIDTH = 9
@@ -62,8 +62,8 @@ def what_each_saw(results: Record) -> str:
         f"The teacher learnt from the labels of all {count(TRAIN_IMAGES)} training images, the "
         f"controls from {LABELLED} of them: what is distilled is what those labels taught the "
         f"teacher. The same student trained on all {count(TRAIN_IMAGES)} labels reaches "
-        f"{100 * fmean(whole.values('accuracy')):.1f} %, so that distillation adds {points(more)} "
-        "points to the labels that the teacher saw."
+        f"{100 * fmean(whole.values('accuracy')):.1f} %, so that distillation adds "
+        f"{signed(100 * more)} points to the labels that the teacher saw."
     )
 
 
@@ -167,12 +167,13 @@ def _idea(results: Record) -> Section:
         ),
         Table(
             "What each model learnt from",
-            (Column("Model", numeric=False), Column("Learns from", numeric=False)),
-            (
-                ("teacher", f"{count(TRAIN_IMAGES)} labelled images"),
-                *((arm.name, arm.learns_from) for arm in results.arms),
-            ),
-            sortable=False,
+            [
+                {"Model": name, "Learns from": source}
+                for name, source in [
+                    ("teacher", f"{count(TRAIN_IMAGES)} labelled images"),
+                    *((arm.name, arm.learns_from) for arm in results.arms),
+                ]
+            ],
         ),
     )
 

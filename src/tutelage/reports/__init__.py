@@ -1,8 +1,6 @@
 """Records of runs and studies, and their HTML reports: one file that needs nothing else."""
 
 from tutelage.reports.page import (
-    Cell,
-    Column,
     Figure,
     Highlight,
     Page,
@@ -10,13 +8,11 @@ from tutelage.reports.page import (
     Table,
     render,
     render_markdown,
+    write_report,
 )
-from tutelage.reports.writing import write_report
 from tutelage.results.record import Record, read_record, write_record
 
 __all__ = [
-    "Cell",
-    "Column",
     "Figure",
     "Highlight",
     "Page",

@@ -1,17 +1,24 @@
 """Figures as inline SVG, each described in words, whose colours follow the page.
 
-Those `as_percent` are given fractions and show them in per cent.
+`canvas` gives axes in the style of the report, and `to_svg` ends every figure. The palette is Okabe
+and Ito's; series are told apart without colour as well. Colours in a figure are placeholders: in
+the SVG they become variables of the page's style sheet, which has values for a light screen, a
+dark one and paper.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
+from io import StringIO
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -20,22 +27,78 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tutelage.evaluation import Interval, Reliability
-from tutelage.reports.canvas import DASHED, QUIET, canvas, legend, look_of, to_svg
 from tutelage.reports.numbers import signed, significant
-from tutelage.results.samples import NO_CLASS, ImageSample, pixels_of
+from tutelage.results.samples import NO_CLASS, ImageSample, evenly, pixels_of
 
-MOST_BARS = 30
-"""How many bars `deltas` has room for; of more, the largest losses and gains are drawn."""
-MOST_POINTS = 250
-"""How many examples `residuals` draws one by one; more are counted in squares."""
+MOST_POINTS = 300
+"""How many examples `residuals` draws."""
 MOST_NAMED = 24
 """With more classes `maps` and `boxes` have no legend."""
+_WIDTH = 4.7  # inches
+_FEW = 0.01  # a bin with a smaller fraction of the examples is a dot without a line
 _TAB20: Any = colormaps["tab20"]
 # 20 colours that can be told apart, on a light page and on a dark one: strong first.
 _COLORS = ListedColormap([*_TAB20.colors[::2], *_TAB20.colors[1::2]])
+
+_INK, QUIET, _RULE = "#1A1B1C", "#5A5B5C", "#D1D2D3"
+_DASHED = (0, (5, 3))
+_SERIES = ("#1A1B1D", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+_VARIABLES = {_INK: "ink", QUIET: "quiet", _RULE: "rule"} | {
+    color: f"series-{place}" for place, color in enumerate(_SERIES)
+}
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text, in the page's own font
+    "font.family": "DejaVu Sans",  # wider than what the page will use, so that nothing collides
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.fontsize": 10,
+    "text.color": _INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": _RULE,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.6,
+    "grid.alpha": 0.7,
+    "xtick.color": _RULE,
+    "ytick.color": _RULE,
+    "xtick.labelcolor": QUIET,
+    "ytick.labelcolor": QUIET,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+class Look(NamedTuple):
+    """How a series is drawn."""
+
+    color: str
+    marker: str
+    line: Any
+
+
+def look_of(number: int) -> Look:
+    """Return the look of the teacher, 0, or of the student of that number; 30 of them differ."""
+    if number == 0:
+        return Look(_SERIES[0], "D", "-")
+    place = number - 1
+    lines = ((0, (5, 2)), (0, (5, 1.5, 1, 1.5)), "-", (0, (1, 1.5)), (0, (3, 1)), (0, (8, 2)))
+    # Five colours and six marks: who shares a colour has another mark.
+    return Look(_SERIES[1 + place % 5], "s^ovPX"[place % 6], lines[place % 6])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,101 +112,133 @@ class Line:
     high: Sequence[float] | None = None
     look: int = 1
 
-    def scaled(self, as_percent: bool) -> tuple[Any, Any]:
-        """Return the values, and the ends of their intervals or None, as they are drawn."""
-        factor = 100 if as_percent else 1
-        values = factor * np.asarray(self.values, dtype=float)
-        if self.low is None or self.high is None:
-            return values, None
-        return values, factor * np.asarray([self.low, self.high], dtype=float)
+
+@contextmanager
+def canvas(
+    height: float = 3.5, width: float = _WIDTH, series: int = 1
+) -> Iterator[tuple[Figure, Axes]]:
+    """Return a figure of this size in inches, with room for a legend of so many series."""
+    with mpl.rc_context(_STYLE):
+        size = (width, height + 0.19 * max(0, series - 2))
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure, figure.subplots()
 
 
-def curves(
-    lines: Sequence[Line], y_label: str, *, log: bool = False, as_percent: bool = False
-) -> str:
+def to_svg(figure: Figure, description: str) -> str:
+    """Return a figure as SVG to stand within HTML, described by its alternative text."""
+    buffer = StringIO()
+    # Names of clips and marks are hashed with the salt: equal figures give equal bytes.
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": description}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", svg,
+                 flags=re.DOTALL)  # fmt: skip
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', svg))
+    svg = re.sub(r'\s+id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"\s*font-family: [^;\"]*;?", "", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color.lower(), f"var(--{variable})")
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    head = (
+        f'<svg role="img" aria-label="{escape(description)}" viewBox="0 0 {width:g} {height:g}" '
+        f'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    return re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1).strip()
+
+
+def _finished(figure: Figure, axes: Axes, x_label: str, y_label: str, words: str) -> str:
+    """Label the axes, name the series above the figure if there are several; return the SVG."""
+    axes.set_xlabel(f"{x_label} (log scale)" if axes.get_xscale() == "log" else x_label)
+    axes.set_ylabel(y_label)
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        figure.legend(loc="outside upper left", handlelength=3.6, labelspacing=0.3)
+    return to_svg(figure, words)
+
+
+def curves(lines: Sequence[Line], y_label: str, *, log: bool = False) -> str:
     """Return values over optimizer steps as SVG, their intervals as bands."""
-    with canvas() as (figure, axes):
-        ends = []
+    with canvas(series=len(lines)) as (figure, axes):
         for line in lines:
-            look, (values, band) = look_of(line.look), line.scaled(as_percent)
+            look = look_of(line.look)
             axes.plot(
-                line.x, values, color=look.color, linestyle=look.line, marker=look.marker,
+                line.x, line.values, color=look.color, linestyle=look.line, marker=look.marker,
                 markevery=max(1, len(line.x) // 8), markersize=5, label=line.label,
             )  # fmt: skip
-            if band is not None:
-                axes.fill_between(line.x, *band, color=look.color, alpha=0.15, linewidth=0)
-            ends.append(f"{line.label}: from {values[0]:.3g} to {values[-1]:.3g}")
+            if line.low is not None and line.high is not None:
+                axes.fill_between(
+                    line.x, line.low, line.high, color=look.color, alpha=0.15, linewidth=0
+                )
         if log:
             axes.set_yscale("log")
             _number_log_scale(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlim(left=0)
+        ends = (f"{each.label}: from {each.values[0]:.3g} to {each.values[-1]:.3g}"
+                for each in lines)  # fmt: skip
         words = f"{y_label} over optimizer steps. {'; '.join(ends)}."
-        return _finished(figure, axes, ("optimizer steps", y_label), words, len(lines) > 1)
+        return _finished(figure, axes, "optimizer steps", y_label, words)
 
 
-def series(
-    lines: Sequence[Line], x_label: str, y_label: str, *, log_x: bool, as_percent: bool
-) -> str:
+def series(lines: Sequence[Line], x_label: str, y_label: str, *, log_x: bool) -> str:
     """Return values with their intervals against a number that was varied, as SVG."""
-    with canvas(4.7, 3.5 + 0.19 * max(0, len(lines) - 2)) as (figure, axes):
+    with canvas(series=len(lines)) as (figure, axes):
         if log_x:
             axes.set_xscale("log")
-        shown = []
         for place, line in enumerate(lines):
             # A little apart, or their bars would cover each other.
-            values = _draw(figure, axes, line, as_percent, 2.5 * (place - (len(lines) - 1) / 2))
-            pairs = zip(line.x, values, strict=True)
-            at = ", ".join(f"{_text(value, as_percent)} at {x:g}" for x, value in pairs)
-            shown.append(f"{line.label}: {at}")
+            _draw(figure, axes, line, 2.5 * (place - (len(lines) - 1) / 2))
         axes.margins(x=0.06)
-        _mark_what_was_tried(axes, sorted({x for line in lines for x in line.x}), log_x)
-        words = f"{y_label} against {x_label}. {'; '.join(shown)}."
-        return _finished(figure, axes, (x_label, y_label), words, len(lines) > 1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        tried = sorted({x for line in lines for x in line.x})
+        places = np.log(tried) if log_x else np.asarray(tried, dtype=float)
+        # Numbers stand where values are, unless they would run into each other.
+        if len(tried) == 1 or np.diff(places).min() > 0.07 * (places[-1] - places[0]):
+            axes.set_xticks(tried)
+            axes.xaxis.set_minor_locator(NullLocator())
+        at = [
+            f"{line.label}: "
+            + ", ".join(f"{significant(y)} at {x:g}" for x, y in zip(line.x, line.values,
+                                                                     strict=True))
+            for line in lines
+        ]  # fmt: skip
+        words = f"{y_label} against {x_label}. {'; '.join(at)}."
+        return _finished(figure, axes, x_label, y_label, words)
 
 
-def trade_off(models: Sequence[Line], y_label: str, *, as_percent: bool) -> str:
+def trade_off(models: Sequence[Line], y_label: str) -> str:
     """Return models by milliseconds for an input and quality as SVG; bars are their intervals."""
-    times, x_label = [model.x[0] for model in models], "milliseconds for one input"
-    unit, shown = " %" if as_percent else "", []
-    with canvas() as (figure, axes):
+    times = [model.x[0] for model in models]
+    with canvas(series=len(models)) as (figure, axes):
         axes.set_xscale("log")
         # So much room that at least two of 1, 2, 5, 10, … are on the scale.
         axes.set_xlim(min(times) / 2.6, max(times) * 2.6)
         for place, model in enumerate(models):
             # Models of equal time stand a little apart, or their bars would cover each other.
             twins = [other for other, time in enumerate(times) if time == times[place]]
-            aside = 9 * (twins.index(place) - (len(twins) - 1) / 2)
-            [value] = _draw(figure, axes, model, as_percent, aside)
-            text = f"{_text(value, as_percent)}{unit} in {times[place]:.3g} ms"
-            shown.append(f"{model.label}: {text}")
+            _draw(figure, axes, model, 9 * (twins.index(place) - (len(twins) - 1) / 2))
         _number_log_scale(axes.xaxis)
+        shown = (f"{model.label}: {significant(model.values[0])} in {model.x[0]:.3g} ms"
+                 for model in models)  # fmt: skip
+        x_label = "milliseconds for one input"
         words = f"{y_label} against {x_label}. {'; '.join(shown)}."
-        return _finished(figure, axes, (x_label, y_label), words, len(models) > 1)
+        return _finished(figure, axes, x_label, y_label, words)
 
 
-def _draw(figure: Figure, axes: Axes, line: Line, as_percent: bool, shift: float) -> Any:
-    """Draw a line with error bars, so many points aside from where its values are; return these."""
-    look, (values, ends) = look_of(line.look), line.scaled(as_percent)
-    bars = None if ends is None else np.maximum([values - ends[0], ends[1] - values], 0)
+def _draw(figure: Figure, axes: Axes, line: Line, shift: float) -> None:
+    """Draw a line with error bars, so many points aside from where its values are."""
+    look, bars = look_of(line.look), None
+    if line.low is not None and line.high is not None:
+        sides = (np.subtract(line.values, line.low), np.subtract(line.high, line.values))
+        bars = np.maximum(sides, 0)
     drawn = axes.errorbar(
-        line.x, values, yerr=bars, color=look.color, linestyle=look.line if len(values) > 1 else "",
-        marker=look.marker, elinewidth=1.2, capsize=2.5, label=line.label,
+        line.x, line.values, yerr=bars, color=look.color, marker=look.marker, elinewidth=1.2,
+        linestyle=look.line if len(line.x) > 1 else "", capsize=2.5, label=line.label,
     )  # fmt: skip
     moved = axes.transData + ScaledTranslation(shift / 72, 0, figure.dpi_scale_trans)
     for part in drawn.get_children():  # once the limits of the axes know where they are
         part.set_transform(moved)
-    return values
-
-
-def _mark_what_was_tried(axes: Axes, tried: Sequence[float], log_x: bool) -> None:
-    """Set the scale's numbers where values are, unless they would run into each other."""
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    places = np.log(tried) if log_x else np.asarray(tried, dtype=float)
-    if len(tried) == 1 or np.diff(places).min() > 0.07 * (places[-1] - places[0]):
-        axes.set_xticks(tried)
-        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _number_log_scale(axis: Any) -> None:
@@ -153,73 +248,55 @@ def _number_log_scale(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _finished(
-    figure: Figure, axes: Axes, labels: tuple[str, str], words: str, several: bool
-) -> str:
-    x_label, y_label = labels
-    axes.set_xlabel(f"{x_label} (log scale)" if axes.get_xscale() == "log" else x_label)
-    axes.set_ylabel(y_label)
-    if several:
-        legend(figure)
-    return to_svg(figure, words)
-
-
-def _text(value: float, in_percent: bool) -> str:
-    return f"{value:.1f}" if in_percent else significant(value)
-
-
-def paired(
-    columns: Sequence[tuple[str, Sequence[float], int]], y_label: str, *, as_percent: bool
-) -> str:
+def paired(columns: Sequence[tuple[str, Sequence[float], int]], y_label: str) -> str:
     """Return repetitions as lines across conditions, as SVG.
 
     Each condition has a name, a value for each repetition, in the same order in all, and the number
     of its look.
     """
-    factor, shown = 100 if as_percent else 1, []
     with canvas() as (figure, axes):
-        heights = [[factor * each for each in values] for _, values, _ in columns]
-        for repetition in zip(*heights, strict=True):
+        for repetition in zip(*(values for _, values, _ in columns), strict=True):
             axes.plot(range(len(columns)), repetition, color=QUIET, linewidth=0.9, alpha=0.6)
-        for place, (values, (label, _, number)) in enumerate(zip(heights, columns, strict=True)):
+        for place, (_, values, number) in enumerate(columns):
             look, mean = look_of(number), sum(values) / len(values)
             axes.plot(
                 [place] * len(values), values, look.marker, color=look.color, alpha=0.85, zorder=3
             )
             axes.plot([place - 0.18, place + 0.18], [mean, mean], color=look.color, linewidth=2.6)
-            texts = ", ".join(_text(each, as_percent) for each in values)
-            shown.append(f"{' '.join(label.split())}: {texts}")
-        axes.set_xticks(range(len(columns)), [label for label, *_ in columns])
+        room = max(8, 50 // len(columns))
+        names = [fill(label, room, break_long_words=False) for label, *_ in columns]
+        axes.set_xticks(range(len(columns)), names)
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")
         axes.set_xlim(-0.4, len(columns) - 0.6)
         axes.set_ylabel(y_label)
+        shown = (f"{label}: {', '.join(map(significant, values))}" for label, values, _ in columns)
         return to_svg(figure, f"{y_label}, repetition by repetition. {'; '.join(shown)}.")
 
 
-def intervals(rows: Sequence[tuple[str, Interval, int]], x_label: str, *, as_percent: bool) -> str:
+def intervals(rows: Sequence[tuple[str, Interval, int]], x_label: str) -> str:
     """Return mean differences and their intervals as SVG, with the numbers beside them.
 
     Each row of this forest plot has a name, its interval and the number of its look.
     """
-    factor = 100 if as_percent else 1
-    found = [(factor * each.mean, factor * each.low, factor * each.high) for _, each, _ in rows]
-    numbers = [0.0, *(number for each in found for number in each)]
+    numbers = [0.0, *(end for _, each, _ in rows for end in (each.mean, each.low, each.high))]
     low, high = min(numbers), max(numbers)
     room, largest = 0.08 * (high - low) or 1.0, max(-low, high)
     # Two digits of the largest, and one decimal at least.
     decimals = 1 if largest == 0 else max(1, 1 - math.floor(math.log10(largest)))
-    texts = ["{} [{}, {}]".format(*(signed(number, decimals) for number in each)) for each in found]
+    texts = [
+        "{} [{}, {}]".format(*(signed(end, decimals) for end in (each.mean, each.low, each.high)))
+        for _, each, _ in rows
+    ]
     labels = [fill(label, 20) for label, *_ in rows]
     lines = max(label.count("\n") for label in labels)
-    with canvas(4.7, 0.75 + (0.34 + 0.17 * lines) * len(rows)) as (figure, axes):
-        axes.axvline(0, color=QUIET, linestyle=DASHED, linewidth=1.1)
-        for place, ((mean, *ends), (_, _, number)) in enumerate(zip(found, rows, strict=True)):
-            look = look_of(number)
+    with canvas(0.75 + (0.34 + 0.17 * lines) * len(rows)) as (figure, axes):
+        axes.axvline(0, color=QUIET, linestyle=_DASHED, linewidth=1.1)
+        for place, (_, each, number) in enumerate(rows):
+            look, ends = look_of(number), (each.low, each.high)
             axes.plot(ends, [place, place], color=look.color, linewidth=2)
-            for end in ends:
-                axes.plot([end], [place], "|", color=look.color, markersize=8, markeredgewidth=2)
-            axes.plot([mean], [place], look.marker, color=look.color, markersize=7.5, zorder=3)
+            axes.plot(ends, [place, place], "|", color=look.color, ms=8, mew=2)
+            axes.plot([each.mean], [place], look.marker, color=look.color, ms=7.5, zorder=3)
         axes.set_xlim(low - room, high + room)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_yticks(range(len(rows)), labels)
@@ -237,30 +314,13 @@ def intervals(rows: Sequence[tuple[str, Interval, int]], x_label: str, *, as_per
         return to_svg(figure, f"{x_label}, mean and interval. {parts}.")
 
 
-def deltas(
-    labels: Sequence[str], before: Sequence[float], after: Sequence[float], x_label: str
-) -> str:
-    """Return the change of each class's fraction as bars, as SVG: to the right what is gained.
-
-    Classes without a value, NaN, are left out.
-    """
-    shown = [
-        (label, 100 * (new - old))
-        for label, old, new in zip(labels, before, after, strict=True)
-        if math.isfinite(new - old)
-    ]
-    note, half = "", MOST_BARS // 2
-    if len(shown) > MOST_BARS:
-        note = (
-            f" Of {len(shown)}, these are the {half} that lose most and the {half} that gain most."
-        )
-        ordered = sorted(shown, key=lambda each: each[1])
-        shown = ordered[:half] + ordered[-half:]
-    changes = [change for _, change in shown]
-    low, high = min([0.0, *changes]), max([0.0, *changes])
+def deltas(changes: Sequence[tuple[str, float]], x_label: str) -> str:
+    """Return changes as bars, each with its name, as SVG: to the right what is gained."""
+    values = [0.0, *(change for _, change in changes)]
+    low, high = min(values), max(values)
     room = 0.2 * (high - low) or 1.0  # for the number at the end of each bar
-    with canvas(4.7, 0.7 + 0.2 * max(len(shown), 3)) as (figure, axes):
-        for place, change in enumerate(changes):
+    with canvas(0.7 + 0.2 * max(len(changes), 3)) as (figure, axes):
+        for place, (_, change) in enumerate(changes):
             loses, color = change < 0, look_of(1 if change < 0 else 3).color
             axes.barh([place], [change], height=0.68, color=color, alpha=0.85, linewidth=0)
             axes.annotate(
@@ -270,15 +330,15 @@ def deltas(
             )  # fmt: skip
         axes.axvline(0, color=QUIET, linewidth=1)
         axes.set_xlim(low - room if low < 0 else -room / 4, high + room)
-        axes.set_yticks(range(len(shown)), [_shortened(label) for label, _ in shown])
-        axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
+        axes.set_yticks(range(len(changes)), [_shortened(label) for label, _ in changes])
+        axes.set_ylim(max(len(changes), 1) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(x_label)
         axes.locator_params(axis="x", nbins=6)
-        parts = ", ".join(f"{label} {signed(change)}" for label, change in shown)
-        return to_svg(figure, f"{x_label}.{note} {parts or 'There are none'}.")
+        parts = ", ".join(f"{label} {signed(change)}" for label, change in changes)
+        return to_svg(figure, f"{x_label}. {parts}.")
 
 
 def _shortened(label: str) -> str:
@@ -306,7 +366,7 @@ def heat_map(
     """
     values, size = np.asarray(matrix, dtype=float), len(classes)
     norm, colors = LogNorm(*limits, clip=True), colormaps["cividis"]
-    with canvas(4.7, 4.6) as (figure, axes):
+    with canvas(4.6) as (figure, axes):
         masked = np.ma.masked_array(values, np.eye(size, dtype=bool)).clip(*limits)
         axes.pcolormesh(masked, cmap="cividis", norm=norm, edgecolors="none", linewidth=0)
         for row, column in np.ndindex(*values.shape):
@@ -328,11 +388,8 @@ def heat_map(
         axes.invert_yaxis()
         axes.set_aspect("equal")
         axes.grid(visible=False)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set_xlabel("predicted class")
-        axes.set_ylabel("true class")
-        return to_svg(figure, description)
+        axes.spines[:].set_visible(False)
+        return _finished(figure, axes, "predicted class", "true class", description)
 
 
 def reliability_diagram(
@@ -341,68 +398,60 @@ def reliability_diagram(
 ) -> str:
     """Return accuracy against confidence as SVG; a calibrated model lies on the diagonal.
 
-    Each model has a name, its bins and the number of its look. `names` are those of the axes.
+    Each model has a name, its bins and the number of its look. `names` are those of the axes. Bins
+    of hardly any examples are dots, and no line leads to them.
     """
     described, (x_name, y_name) = [], names
-    with canvas(4.7, 4.7) as (figure, axes):
-        axes.plot([0, 100], [0, 100], color=QUIET, linestyle=DASHED, linewidth=1.1)
+    with canvas(4.5, series=len(models)) as (figure, axes):
+        axes.plot([0, 100], [0, 100], color=QUIET, linestyle=_DASHED, linewidth=1.1)
         for label, bins, number in models:
-            look = look_of(number)
-            x, y = ([100 * each for each in side] for side in (bins.confidence, bins.accuracy))
-            axes.plot(x, y, color=look.color, linestyle=look.line, linewidth=1.5)
-            areas = [9 + 240 * fraction for fraction in bins.fraction]
-            axes.scatter(x, y, areas, color=look.color, marker=look.marker, alpha=0.7, linewidths=0)
+            look, found = look_of(number), np.asarray(bins.fraction)
+            x, y = 100 * np.asarray(bins.confidence), 100 * np.asarray(bins.accuracy)
+            axes.plot(
+                x[found >= _FEW], y[found >= _FEW], color=look.color, linestyle=look.line, lw=1.5
+            )
+            axes.scatter(
+                x, y, 9 + 240 * found, color=look.color, marker=look.marker, alpha=0.7, lw=0,
+                clip_on=False,
+            )  # fmt: skip
             axes.plot(
                 [], [], color=look.color, linestyle=look.line, marker=look.marker, label=label
             )
             pairs = (f"{sure:.0f} {right:.0f}" for sure, right in zip(x, y, strict=True))
             described.append(f"{label}: {', '.join(pairs)}")
-        axes.set(xlim=(0, 102), ylim=(0, 102), xlabel=f"{x_name}, %", ylabel=f"{y_name}, %")
+        axes.set(xlim=(0, 102), ylim=(0, 102))
         axes.set_aspect("equal")
-        legend(figure)
-        return to_svg(
-            figure,
+        words = (
             f"{y_name.capitalize()} against {x_name}, bin by bin: {x_name} and {y_name} in %. "
-            f"{'; '.join(described)}.",
+            f"{'; '.join(described)}."
         )
+        return _finished(figure, axes, f"{x_name}, %", f"{y_name}, %", words)
 
 
-def residuals(labels: ArrayLike, predictions: ArrayLike, *, look: int = 1) -> str:
+def residuals(true: Sequence[float], predicted: Sequence[float], *, look: int = 1) -> str:
     """Return predicted minus true values against the true ones (NaN: left out), as SVG.
 
-    Many examples are counted in squares, of a few sizes whose area stands for their number, so that
-    the figure is a few hundred marks at most.
+    Of many examples `MOST_POINTS` are drawn, evenly spaced.
     """
-    true = np.asarray(labels, dtype=float).ravel()
-    missed = np.asarray(predictions, dtype=float).ravel() - true
+    labels = np.asarray(true, dtype=float)
+    missed = np.asarray(predicted, dtype=float) - labels
     known = np.isfinite(missed)
-    true, missed, color = true[known], missed[known], look_of(look).color
+    labels, missed = labels[known], missed[known]
     words = "Predicted less true value: no example has both."
-    if len(true):
+    if len(labels):
         low, middle, high = np.quantile(missed, [0.05, 0.5, 0.95])
         words = (
-            f"Predicted less true value, of {len(true)} examples whose true "
-            f"value lies from {true.min():.3g} to {true.max():.3g}. Half of them are off by "
+            f"Predicted less true value, of {len(labels)} examples whose true "
+            f"value lies from {labels.min():.3g} to {labels.max():.3g}. Half of them are off by "
             f"{np.median(np.abs(missed)):.3g} or less; the middle is {middle:.3g}, and 90 % lie "
             f"from {low:.3g} to {high:.3g}."
         )
     with canvas() as (figure, axes):
-        if len(true) > MOST_POINTS:
-            counts, x_edges, y_edges = np.histogram2d(true, missed, bins=(24, 18))
-            columns, rows = np.nonzero(counts)
-            x, y = ((edges[:-1] + edges[1:]) / 2 for edges in (x_edges, y_edges))
-            sizes = np.ceil(6 * np.sqrt(counts[columns, rows] / counts.max()))
-            for size in range(1, 7):
-                here = sizes == size
-                axes.plot(
-                    x[columns[here]], y[rows[here]], "s", color=color, alpha=0.8,
-                    markersize=0.6 + 1.2 * size, markeredgewidth=0,
-                )  # fmt: skip
-        else:
-            axes.plot(true, missed, "o", color=color, markersize=4, alpha=0.6)
-        axes.axhline(0, color=QUIET, linestyle=DASHED, linewidth=1.1)
-        axes.set(xlabel="true value", ylabel="predicted − true")
-        return to_svg(figure, words)
+        drawn = evenly(len(labels), MOST_POINTS).numpy()
+        color = look_of(look).color
+        axes.plot(labels[drawn], missed[drawn], "o", color=color, markersize=4, alpha=0.6)
+        axes.axhline(0, color=QUIET, linestyle=_DASHED, linewidth=1.1)
+        return _finished(figure, axes, "true value", "predicted − true", words)
 
 
 def maps(samples: Sequence[ImageSample], named: Callable[[int], str]) -> str:
@@ -449,10 +498,10 @@ def _grid(
 
     With a legend of the classes that are used, if they are few.
     """
-    width, aspect = 9.4, max(image.shape[0] / image.shape[1] for image in images)
+    width, aspect = 2 * _WIDTH, max(image.shape[0] / image.shape[1] for image in images)
     lines = -(-len(used) // 6) if len(used) <= MOST_NAMED else 0
     height = len(images) * width / len(heads) * aspect + 0.35 + 0.28 * lines
-    with canvas(width, height) as (figure, axes):
+    with canvas(height, width) as (figure, axes):
         axes.remove()
         grid: Any = figure.subplots(len(images), len(heads), squeeze=False)
         for place, head in zip(grid[0], heads, strict=True):

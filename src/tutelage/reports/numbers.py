@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 
 NONE = "–"
-"""What stands for a number that there is none of."""
-_NUMBER = re.compile(r"([+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kMG]?B\b)?")
-_BYTES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+"""What a table shows where there is no number."""
 
 
 def percent(fraction: float, decimals: int = 1) -> str:
@@ -20,17 +17,8 @@ def percent(fraction: float, decimals: int = 1) -> str:
     return f"{100 * fraction:.{decimals}f} %"
 
 
-def points(difference: float, decimals: int = 1) -> str:
-    """Return a difference of fractions in percentage points, with its sign.
-
-    >>> points(0.0312), points(-0.004)
-    ('+3.1', '−0.4')
-    """
-    return f"{100 * difference:+.{decimals}f}".replace("-", "−")
-
-
 def signed(number: float, decimals: int = 1) -> str:
-    """Return a number with its sign, as it is; what rounds to zero has none.
+    """Return a number with its sign; what rounds to zero has none.
 
     >>> signed(2.71), signed(-0.3), signed(0.00314, 4), signed(-0.04)
     ('+2.7', '−0.3', '+0.0031', '0.0')
@@ -112,17 +100,3 @@ def times(ratio: float) -> str:
     ('48×', '1.9×', '10×')
     """
     return f"{ratio:.1f}×" if ratio < 9.95 else f"{ratio:.0f}×"  # noqa: PLR2004 - two figures
-
-
-def sort_value(text: str) -> float | None:
-    """Return the number that a text begins with, bytes in whatever unit as bytes; None for none.
-
-    >>> sort_value("96.7 ± 1.2"), sort_value("90,250"), sort_value("−0.3"), sort_value("15.2 MB")
-    (96.7, 90250.0, -0.3, 15200000.0)
-    >>> sort_value("–") is None
-    True
-    """
-    found = _NUMBER.match(text.strip().replace("−", "-"))
-    if found is None:
-        return None
-    return float(found[1].replace(",", "")) * _BYTES.get(found[2], 1)

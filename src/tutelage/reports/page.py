@@ -1,85 +1,76 @@
-"""A report as data, and its rendering: one HTML file that needs no other, or Markdown."""
+"""A report as data, its rendering as one HTML file that needs no other, or Markdown, and its files.
+
+Beside `report.html` stand `report.md`, and `report.json` with the record it was made from.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from tutelage.reports.numbers import NONE, sort_value
+from tutelage.errors import ArgumentError
+from tutelage.reports.numbers import NONE
+from tutelage.results.record import Record, to_json, write_texts
+
+_NUMBER, _LONGEST = re.compile(r"[+−]?\d"), 28  # characters of a cell that is no text
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
+_LIST = re.compile(r"^(#+|[+-]|\d+[.)])(?=\s)")
+_MARK = "tutelage report"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """The head of a table's column; the unit, or a qualification, is a second, quieter line."""
 
     name: str
-    unit: str = ""
-    numeric: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell that is not sorted by its text but by its value; None for last."""
-
-    text: str
-    value: float | None = None
-
-    def __str__(self) -> str:
-        return self.text
-
-    __rich__ = __str__  # for a table on a terminal
+    unit: str
+    numeric: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text; the first cell of each names the row.
+    r"""Rows of text by the heads of their columns, `{"Model": "teacher", "File\nMB": "363"}`.
 
-    The caption is for screen readers, the note below the table says how to read it, and `emphasis`
-    is the number of the primary row. Where there are several rows, a click on a head sorts them:
-    numbers such as `96.7 ± 1.2` or `363 kB` by value.
+    What stands in a head behind a line's end is its unit. The first cell of each row names it;
+    columns without any value are left out. The caption is for screen readers, the note below the
+    table says how to read it, and `emphasis` is the number of the primary row.
     """
 
     caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str | Cell, ...], ...]
+    rows: Sequence[Mapping[str, str]]
     note: str = ""
     emphasis: int | None = None
-    sortable: bool = True
 
-    def without_empty(self) -> Table:
-        """Return the table without empty columns, beyond the first."""
-        kept = [
-            place
-            for place in range(len(self.columns))
-            if place == 0 or any(str(row[place]) != NONE for row in self.rows)
+    @property
+    def heads(self) -> list[str]:
+        """The keys of the columns that have a value, beyond the first, which is always there."""
+        first, *others = self.rows[0]
+        return [first, *(head for head in others if any(row[head] != NONE for row in self.rows))]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The heads in two parts; a column of numbers is aligned to the right."""
+
+        def is_numeric(head: str) -> bool:
+            cells = [row[head] for row in self.rows if row[head] != NONE]
+            return all(_NUMBER.match(cell) and len(cell) <= _LONGEST for cell in cells)
+
+        parts = [(*head.partition("\n"), head) for head in self.heads]
+        return [
+            Column(name, unit, place > 0 and is_numeric(head))
+            for place, (name, _, unit, head) in enumerate(parts)
         ]
-        return replace(
-            self,
-            columns=tuple(self.columns[place] for place in kept),
-            rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
-        )
 
     @property
-    def sorts(self) -> bool:
-        """Whether there is anything to sort."""
-        return self.sortable and len(self.rows) > 1
-
-    @property
-    def cells(self) -> list[list[Cell]]:
-        """The rows with what each cell is sorted by."""
-
-        def of(cell: str | Cell, column: Column) -> Cell:
-            if isinstance(cell, Cell):
-                return cell
-            return Cell(cell, sort_value(cell) if column.numeric else None)
-
-        return [list(map(of, row, self.columns)) for row in self.rows]
+    def cells(self) -> list[list[str]]:
+        """The texts of the rows, in the order of the columns."""
+        return [[row[head] for head in self.heads] for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +99,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """One number of the page in large type, such as "+3.1 points", and what it is."""
+    """One number of the page in large type, such as "3.1 points better", and what it is."""
 
     value: str
     label: str
@@ -136,7 +127,8 @@ class Section:
 class Page:
     """A whole page: title, lead (what this is), warning, verdict, highlights, sections, footer.
 
-    The `outcome`, "gain", "loss" or "open", colours the verdict.
+    The verdict is one sentence, what it rests on are `reasons`; the `outcome`, "gain", "loss" or
+    "open", colours their box.
     """
 
     title: str
@@ -147,15 +139,7 @@ class Page:
     highlights: tuple[Highlight, ...] = ()
     footer: str = ""
     outcome: str = "open"
-
-    @property
-    def sorts(self) -> bool:
-        """Whether any of its tables can be sorted, which needs a script."""
-        return any(section.table is not None and section.table.sorts for section in self.sections)
-
-
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
-_LIST = re.compile(r"^(#+|[+-]|\d+[.)])(?=\s)")
+    reasons: str = ""
 
 
 def render(page: Page) -> str:
@@ -191,3 +175,34 @@ def _escaped(value: object) -> object:
         return value
     text = _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))
     return _LIST.sub(lambda found: f"{found[1][:-1]}\\{found[1][-1]}", text)
+
+
+def write_report(page: Page, path: Path, record: Record) -> Path:
+    """Write a report as HTML, with Markdown and JSON of its record beside it; return the path.
+
+    Each file is written atomically. Beside `report.html` the others are `report.md` and
+    `report.json`; other files of these names are not overwritten.
+
+    Raises:
+        ArgumentError: The path does not end in `.html`, or other files would be overwritten.
+        RunFolderError: A file cannot be written.
+    """
+    check_path(path)
+    markdown = f"{render_markdown(page)}\n<!-- {_MARK} -->\n"
+    beside = {path.with_suffix(".md"): markdown, path.with_suffix(".json"): to_json(record)}
+    write_texts(beside | {path: render(page)})
+    return path
+
+
+def check_path(path: Path) -> None:
+    """Check before any work that a report can be written, and would overwrite no other file."""
+    if path.suffix != ".html":
+        raise ArgumentError(
+            f"`path` must end in .html, got {path}; the Markdown and the JSON are written beside it"
+        )
+    for other in (path.with_suffix(".md"), path.with_suffix(".json")):
+        if other.is_file() and _MARK.encode() not in other.read_bytes():
+            raise ArgumentError(
+                f"`path` must not make a report overwrite other files, got {path}, and {other} "
+                "beside it is not a report; choose another name"
+            )

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 
 from tutelage.reports.numbers import counted
-from tutelage.reports.page import Highlight, Page
+from tutelage.reports.page import Highlight, Page, write_report
 from tutelage.reports.sections.behaviour import (
     confidence_section,
     resemblance_section,
@@ -24,14 +24,14 @@ from tutelage.reports.sections.training import (
 from tutelage.reports.verdict import (
     against_control,
     against_teacher,
+    better,
     decimals_of,
-    gain,
+    ends,
     metric_name,
     outcome,
     savings,
-    verdict,
+    sentences,
 )
-from tutelage.reports.writing import write_report
 from tutelage.results.record import Record
 
 
@@ -59,18 +59,17 @@ def record_page(record: Record) -> Page:
         data_section(record),
         *settings_sections(record),
     )
-    trained = (
-        "" if record.is_run else f"; the trials shown trained for {record.seconds / 60:.1f} minutes"
-    )
+    verdict, *reasons = sentences(record)
     return Page(
         title=record.title,
         lead=_lead(record),
         warning=_warning(record),
-        verdict=verdict(record),
+        verdict=verdict,
+        reasons=" ".join(reasons),
         outcome=outcome(record),
         highlights=_highlights(record),
         sections=tuple(each for each in sections if each is not None),
-        footer=f"Made by tutelage {record.versions['tutelage']}{trained}.",
+        footer=f"Made by tutelage {record.versions['tutelage']}{_trained(record)}.",
     )
 
 
@@ -115,22 +114,31 @@ def _warning(record: Record) -> str:
     return " ".join(warnings)
 
 
+def _trained(record: Record) -> str:
+    minutes, seconds = divmod(round(record.seconds), 60)
+    spent = counted(minutes, "minute") if minutes else counted(seconds, "second")
+    return "" if record.is_run else f"; the trials shown trained for {spent}"
+
+
 def _highlights(record: Record) -> tuple[Highlight, ...]:
     metric, shown = record.metric, []
     if metric is not None:
         found = against_control(record, record.primary)
         if found is not None:
-            value = gain(fmean(found.differences), metric, decimals_of(found))
-            shown.append(Highlight(value, f"{metric_name(metric)}, against “{found.other}”"))
-        distilled = against_teacher(record)
+            value = better(fmean(found.differences), metric, decimals_of(found))
+            interval = ends(found.corrected, metric, decimals_of(found))
+            certainty = f" (95 % interval {interval})" if found.corrected else " (no interval)"
+            label = f"in {metric_name(metric)}, against “{found.other}”{certainty}"
+            shown.append(Highlight(value, label))
+        distilled = against_teacher(record, record.primary)
         if distilled is not None:
-            value = gain(fmean(distilled.differences), metric)
-            shown.append(Highlight(value, f"{metric_name(metric)}, against the teacher"))
+            value = better(fmean(distilled.differences), metric)
+            shown.append(Highlight(value, f"in {metric_name(metric)}, against the teacher"))
     smaller, faster = savings(record)
     if smaller is not None:
-        shown.append(Highlight(smaller, "fewer parameters"))
+        shown.append(Highlight(smaller, "as many parameters in the teacher"))
     if faster:
         ratios = " / ".join(ratio for ratio, _ in faster)
-        sizes = " / ".join(str(size) for _, size in faster)
-        shown.append(Highlight(ratios, f"the teacher's speed, batch {sizes}"))
+        sizes = " / ".join("one input" if size == 1 else f"{size} at once" for _, size in faster)
+        shown.append(Highlight(ratios, f"as long in the teacher, for {sizes}"))
     return tuple(shown)

@@ -6,13 +6,12 @@ from statistics import fmean
 from typing import Literal
 
 from tutelage.evaluation import Interval
-from tutelage.reports.numbers import NONE, counted, percent, points, significant, times
-from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
+from tutelage.reports.numbers import NONE, counted, percent, signed, significant, times
+from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, Record
 from tutelage.tasks.metrics import STANDARD
 
 _TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
 TEACHER = "teacher"
-
 
 Outcome = Literal["gain", "loss", "open"]
 """What is shown of the primary arm: that it gains, that it loses, or neither."""
@@ -29,16 +28,23 @@ def outcome(record: Record) -> Outcome:
 
 def verdict(record: Record) -> str:
     """Return the outcome: against the strongest control, against the teacher, and the saving."""
-    if record.metric is None:
-        return _of_loss(record)
+    return " ".join(sentences(record))
+
+
+def sentences(record: Record) -> tuple[str, ...]:
+    """Return the outcome in sentences, the most important first."""
+    metric = record.metric
+    if metric is None:
+        return (_of_loss(record),)
     parts = (
-        _reached(record, record.metric),
-        _worst_domain(record, record.metric),
-        _against_teacher(record, record.metric),
-        _weak_teacher(record, record.metric),
+        _reached(record, metric),
+        _limits(record, metric),
+        _worst_domain(record, metric),
+        _against_teacher(record, metric),
+        _weak_teacher(record, metric),
         _saving(record),
     )
-    return " ".join(part for part in parts if part)
+    return tuple(part for part in parts if part)
 
 
 def metric_name(metric: DecidingMetric) -> str:
@@ -49,16 +55,6 @@ def metric_name(metric: DecidingMetric) -> str:
     """
     words = STANDARD[metric.name].words if metric.name in STANDARD else ""
     return words or metric.name.replace("_", " ")
-
-
-def metric_heading(metric: DecidingMetric) -> str:
-    """Return the deciding metric's name with a capital letter.
-
-    >>> metric_heading(DecidingMetric("f1_micro", True, True))
-    'Micro F1'
-    """
-    name = metric_name(metric)
-    return name[0].upper() + name[1:]
 
 
 def axis_label(metric: DecidingMetric) -> str:
@@ -74,7 +70,7 @@ def shown(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
 def difference(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return a difference of the deciding metric with its sign: a fraction's in points."""
     if metric.is_fraction:
-        return points(value, decimals)
+        return signed(100 * value, decimals)
     return ("+" if value >= 0 else "−") + significant(abs(value))
 
 
@@ -83,11 +79,25 @@ def gain(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     return difference(value, metric, decimals) + (" points" if metric.is_fraction else "")
 
 
+def better(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
+    """Return a difference in words, such as `3.1 points better`.
+
+    >>> better(-0.0062, DecidingMetric("mse", False)), better(0, DecidingMetric("mse", False))
+    ('0.00620 worse', 'equal')
+    """
+    return f"{_size(value, metric, decimals)} {'better' if value > 0 else 'worse'}" if value else (
+        "equal"
+    )  # fmt: skip
+
+
 def ends(interval: Interval | None, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return the ends of a difference's interval; "–" where there is none."""
     if interval is None:
         return NONE
-    return " to ".join(difference(end, metric, decimals) for end in (interval.low, interval.high))
+    found = (interval.low, interval.high)
+    if metric.is_fraction:  # no difference is larger, however few the seeds
+        found = (max(found[0], -1.0), min(found[1], 1.0))
+    return " to ".join(difference(end, metric, decimals) for end in found)
 
 
 def strongest(record: Record) -> ArmRecord | None:
@@ -116,9 +126,9 @@ def against_control(record: Record, arm: str) -> Comparison | None:
     return next((each for each in pairs if control and each.other == control.name), None)
 
 
-def against_teacher(record: Record) -> Comparison | None:
-    """Return the primary arm's comparison with the teacher."""
-    return next((each for each in record.against_teacher if each.arm == record.primary), None)
+def against_teacher(record: Record, arm: str) -> Comparison | None:
+    """Return an arm's comparison with the teacher."""
+    return next((each for each in record.against_teacher if each.arm == arm), None)
 
 
 def decimals_of(found: Comparison) -> int:
@@ -139,7 +149,7 @@ def examples(record: Record) -> str:
 
 
 def savings(record: Record) -> tuple[str | None, list[tuple[str, int]]]:
-    """Return by which factor the student is smaller, and faster at each batch size."""
+    """Return how many times the teacher is larger, and slower at each batch size."""
     teacher, student = map(record.model_of, (record.teacher, record.arm(record.primary)))
     if teacher is None or student is None:
         return None, []
@@ -156,32 +166,28 @@ def _reached(record: Record, metric: DecidingMetric) -> str:
     found, arm = against_control(record, record.primary), record.arm(record.primary)
     name = "student" if record.is_run else f"student “{arm.name}”"
     if found is None:
-        value = shown(fmean(arm.values(metric.name)), metric)
+        value, words = shown(fmean(arm.values(metric.name)), metric), metric_name(metric)
+        article = "an" if words[0] in "aeioF" else "a"
         lacking = "" if record.is_run else "; there is no control to compare it with"
-        return f"On {examples(record)} the {name} has {_article(metric)} of {value}{lacking}."
+        return f"On {examples(record)} the {name} has {article} {words} of {value}{lacking}."
     mean = fmean(found.differences)
-    size = _size(mean, metric, decimals_of(found))
-    how = f"{size} {'better' if mean > 0 else 'worse'}" if mean else "equal"
     which = "the strongest control" if arm.against is None else "its control"
     return (
-        f"On {examples(record)} the {name} is {how} in {metric_name(metric)} "
-        f"{'than' if mean else 'to'} {which}, “{found.other}” "
-        f"({_certainty(record, found, metric)}).{_limits(found, metric)}"
+        f"On {examples(record)} the {name} is {better(mean, metric, decimals_of(found))} in "
+        f"{metric_name(metric)} {'than' if mean else 'to'} {which}, “{found.other}” "
+        f"({_certainty(record, found, metric)})."
     )
-
-
-def _article(metric: DecidingMetric) -> str:
-    name = metric_name(metric)
-    return f"{'an' if name[0] in 'aeioF' else 'a'} {name}"
 
 
 def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str:
     one = "one seed only, so the variation between seeds is unknown"
-    interval, controls = found.corrected, _controls_beside(record, found)
+    interval = found.corrected
     if interval is None:
         return one if len(found.differences) == 1 else "all seeds differ equally: no interval"
-    shown_ends = ends(interval, metric, decimals_of(found))
-    text = f"95 % interval {shown_ends}, over {_over(record, found)}"
+    text = (
+        f"95 % interval {ends(interval, metric, decimals_of(found))}, over {_over(record, found)}"
+    )
+    controls = sum(each.arm == found.arm for each in record.comparisons)
     if controls > 1:
         text += f", the upper end corrected for {controls} controls"
     if len(found.differences) == 1:
@@ -189,11 +195,6 @@ def _certainty(record: Record, found: Comparison, metric: DecidingMetric) -> str
     if interval.low <= 0 <= interval.high:
         return f"{text}: it includes zero, so no difference is shown"
     return text if interval.low > 0 else f"{text}: distillation made it worse"
-
-
-def _controls_beside(record: Record, found: Comparison) -> int:
-    """Return how many controls an arm is compared with."""
-    return sum(each.arm == found.arm for each in record.comparisons)
 
 
 def _over(record: Record, found: Comparison) -> str:
@@ -207,9 +208,11 @@ def _over(record: Record, found: Comparison) -> str:
     return " and ".join(parts)
 
 
-def _limits(found: Comparison, metric: DecidingMetric) -> str:
+def _limits(record: Record, metric: DecidingMetric) -> str:
     """Return what so few seeds or examples cannot show."""
-    texts = []
+    found, texts = against_control(record, record.primary), []
+    if found is None:
+        return ""
     if len(found.differences) == 2:  # noqa: PLR2004
         texts.append(
             "Two seeds say little about the variation between seeds, which widens the interval."
@@ -219,21 +222,15 @@ def _limits(found: Comparison, metric: DecidingMetric) -> str:
     elif found.resolution >= _A_POINT:
         least = _size(found.resolution, metric)
         texts.append(f"So few test examples cannot show a difference below {least}.")
-    return "".join(f" {text}" for text in texts)
-
-
-def worst(record: Record, kind: str) -> PartDifference | None:
-    """Return the domain, or class, in which the primary arm gains least or loses most."""
-    known = [each for each in record.parts if each.kind == kind]
-    return min(known, key=lambda each: each.difference, default=None)
+    return " ".join(texts)
 
 
 def _worst_domain(record: Record, metric: DecidingMetric) -> str:
-    found = worst(record, "domain")
-    if found is None:
+    domains = [each for each in record.parts if each.kind == "domain"]
+    if not domains:
         return ""
-    number = sum(each.kind == "domain" for each in record.parts)
-    interval = f" ({ends(found.interval, metric)}, corrected for {number} domains)"
+    found = min(domains, key=lambda each: each.difference)
+    interval = f" ({ends(found.interval, metric)}, corrected for {len(domains)} domains)"
     interval = interval if found.interval else ""
     size = gain(found.difference, metric)
     return f"By domain the difference is lowest in “{found.name}”: {size}{interval}."
@@ -245,21 +242,19 @@ def _size(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
 
 
 def _against_teacher(record: Record, metric: DecidingMetric) -> str:
-    found = against_teacher(record)
+    found = against_teacher(record, record.primary)
     if found is None or record.teacher is None:
         return ""
-    mean = fmean(found.differences)
-    side = "above" if (mean >= 0) == metric.higher else "below"
-    value = shown(record.teacher.metrics[metric.name], metric)
+    mean, value = fmean(found.differences), shown(record.teacher.metrics[metric.name], metric)
+    than = "than" if mean else "to"
     tested = _no_worse(record, found, metric)
-    return f"It is {_size(mean, metric)} {side} its teacher's {value}{tested}."
+    return f"It is {better(mean, metric)} {than} its teacher's {value}{tested}."
 
 
 def _weak_teacher(record: Record, metric: DecidingMetric) -> str:
     """Return that the teacher is not shown to be better than the control; else nothing."""
     control = control_of(record, record.primary)
-    pairs = (each for each in record.against_teacher if control and each.arm == control.name)
-    found = next(pairs, None)
+    found = None if control is None else against_teacher(record, control.name)
     if control is None or found is None:
         return ""
     interval, mean = found.interval, -fmean(found.differences)
@@ -294,18 +289,19 @@ def _no_worse(record: Record, found: Comparison, metric: DecidingMetric) -> str:
 
 def _saving(record: Record) -> str:
     smaller, faster = savings(record)
-    parts = [] if smaller is None else [f"has {smaller} as many parameters"]
+    model = record.model_of(record.teacher)
+    several = model is not None and model.name != TEACHER
+    who = f"The {model.name}" if several and model is not None else "The teacher"
+    parts = []
+    if smaller is not None:
+        parts.append(f"{'have' if several else 'has'} {smaller} as many parameters")
     if faster:
         spent = " and ".join(
             f"{ratio} as long for {'one input' if size == 1 else f'{size} at once'}"
             for ratio, size in faster
         )
-        parts.append(f"takes {spent}")
-    model = record.model_of(record.teacher)
-    several = model is not None and model.name != TEACHER
-    who = f"The {model.name}" if several and model is not None else "The teacher"
-    verbs = [part.replace("has ", "have ", 1).replace("takes", "take", 1) for part in parts]
-    return f"{who} {' and '.join(verbs if several else parts)}." if parts else ""
+        parts.append(f"{'take' if several else 'takes'} {spent}")
+    return f"{who} {' and '.join(parts)}." if parts else ""
 
 
 def _of_loss(record: Record) -> str:

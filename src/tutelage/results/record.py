@@ -26,162 +26,94 @@ FRACTIONS = tuple(name for name, each in STANDARD.items() if each.fraction)
 
 @dataclass(frozen=True)
 class Tried:
-    """One setting of a sweep.
+    """One setting of a sweep."""
 
-    Args:
-        setting: In words.
-        value: The deciding metric on validation data, the mean over the tuning seeds; None where
-            training diverged.
-        is_beyond: Whether it lies beyond the edge of what was to be tried at first.
-    """
-
-    setting: str
-    value: float | None
-    is_beyond: bool = False
+    setting: str  # in words
+    value: float | None  # deciding metric on val, mean over the tuning seeds; None: it diverged
+    is_beyond: bool = False  # whether it lies beyond the edge of what was to be tried at first
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A chosen number at the edge of those that were tried: the best may lie beyond.
+    """A chosen number at the edge of those that were tried: the best may lie beyond."""
 
-    Args:
-        name: Of the setting.
-        chosen: Its value.
-        values: All that were tried, in order.
-    """
-
-    name: str
+    name: str  # of the setting
     chosen: float
-    values: tuple[float, ...]
+    values: tuple[float, ...]  # all that were tried, in order
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What it took to choose an arm's setting.
+    """What it took to choose an arm's setting."""
 
-    Args:
-        steps: Optimizer steps of all trials; None where those of one are not known.
-        seconds: Training time of all trials.
-        further: How many settings beyond its grid it was allowed to try.
-    """
-
-    steps: int | None
-    seconds: float
-    further: int = 0
+    steps: int | None  # optimizer steps of all trials; None where those of one are not known
+    seconds: float  # training time of all trials
+    further: int = 0  # how many settings beyond its grid it was allowed to try
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two data sets of a study have in common, compared by the inputs of their examples.
+    """What two data sets of a study have in common, compared by the inputs of their examples."""
 
-    Args:
-        data: The smaller one: "train", "val" or "test", perhaps of an arm or a seed.
-        other: The larger one.
-        examples: How many of the smaller one are in the larger one too.
-        of: How many of the smaller one were compared; 0 if they could not be.
-        expected: How many of them duplicates within the larger one explain.
-        indices: Some of them, as positions in the smaller one.
-        is_leak: Whether they are more than duplicates and chance explain.
-        unchecked: What was not compared, in words; empty if all was.
-    """
-
-    data: str
-    other: str
-    examples: int
-    of: int
-    expected: float = 0.0
-    indices: tuple[int, ...] = ()
-    is_leak: bool = False
-    unchecked: str = ""
+    data: str  # the smaller one: "train", "val" or "test", perhaps of an arm or a seed
+    other: str  # the larger one
+    examples: int  # how many of the smaller one are in the larger one too
+    of: int  # how many of the smaller one were compared; 0 if they could not be
+    expected: float = 0.0  # how many of them duplicates within the larger one explain
+    indices: tuple[int, ...] = ()  # some of them, as positions in the smaller one
+    is_leak: bool = False  # whether they are more than duplicates and chance explain
+    unchecked: str = ""  # what was not compared, in words
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric of each epoch where it was finite, of one training.
+    """A metric of each epoch where it was finite, of one training."""
 
-    Args:
-        steps: Optimizer steps at the end of each epoch.
-        values: One for each of them.
-    """
-
-    steps: tuple[int, ...]
+    steps: tuple[int, ...]  # optimizer steps at the end of each epoch
     values: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trained model.
+    """One trained model."""
 
-    Args:
-        seed: Of the repetition; None outside studies.
-        metrics: On the data that judge, by name.
-        val: A study's deciding metric on validation data, if there is any.
-        train: Fidelity to the teacher on a sample of the training data.
-        calibration: Of a classifier with labelled data.
-        domains: Metrics of each domain: `domains["photo"]["accuracy"]`.
-        epochs: How many were trained.
-        steps: Optimizer steps; None where that is not known.
-        best_epoch: The epoch whose weights were kept.
-        seconds: Training time.
-        curves: By name, from the log.
-    """
-
-    seed: int | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    val: float | None = None
-    train: dict[str, float] = field(default_factory=dict)
-    calibration: Calibration | None = None
-    domains: dict[str, dict[str, float]] = field(default_factory=dict)
-    epochs: int | None = None
-    steps: int | None = None
-    best_epoch: int | None = None
-    seconds: float = 0.0
-    curves: dict[str, Curve] = field(default_factory=dict)
+    seed: int | None = None  # of the repetition; None outside studies
+    metrics: dict[str, float] = field(default_factory=dict)  # on the data that judge
+    val: float | None = None  # a study's deciding metric on validation data
+    train: dict[str, float] = field(default_factory=dict)  # fidelity on a sample of training data
+    calibration: Calibration | None = None  # of a classifier with labelled data
+    domains: dict[str, dict[str, float]] = field(default_factory=dict)  # metrics of each domain
+    epochs: int | None = None  # how many were trained
+    steps: int | None = None  # optimizer steps; None where that is not known
+    best_epoch: int | None = None  # the epoch whose weights were kept
+    seconds: float = 0.0  # training time
+    curves: dict[str, Curve] = field(default_factory=dict)  # by name, from the log
 
 
 @dataclass(frozen=True)
 class ArmRecord:
-    """One arm over all seeds; a run's student and a teacher are arms with one trial.
-
-    Args:
-        name: Of the arm.
-        trials: One for each seed.
-        is_control: Whether the other arms are compared with it.
-        learns_from: In words.
-        settings: What it was trained with.
-        model: Which of the record's models it has: a key of `Record.models`.
-        tried: The settings of its sweep; the chosen one is the best.
-        edges: The chosen numbers that are at an edge of those tried.
-        tuning: What choosing took; None without a sweep.
-        similarity: Mean softened probabilities for each true class, over all seeds; zeros for a
-            class without examples.
-        similarity_correlation: Of its similarities with the teacher's.
-        by_class: Recall of each class (average precision of each binary label), over all seeds.
-        reliability: Of all seeds together.
-        residuals: Of each output that is a value, if they are few; first seed.
-        against: The one control that it is compared with; None for all.
-        series: Which line of the figure over `at` it belongs to.
-        at: Where on it.
-        intervals: 95 %, over seeds and test examples, of metrics that are means over examples.
-    """
+    """One arm over all seeds; a run's student and a teacher are arms with one trial."""
 
     name: str
-    trials: tuple[TrialRecord, ...]
-    is_control: bool = False
-    learns_from: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-    model: str = ""
-    tried: tuple[Tried, ...] = ()
-    edges: tuple[Edge, ...] = ()
-    tuning: Tuning | None = None
+    trials: tuple[TrialRecord, ...]  # one for each seed
+    is_control: bool = False  # whether the other arms are compared with it
+    learns_from: str = ""  # in words
+    settings: dict[str, Any] = field(default_factory=dict)  # what it was trained with
+    model: str = ""  # which of the record's models it has: a key of `Record.models`
+    tried: tuple[Tried, ...] = ()  # the settings of its sweep; the chosen one is the best
+    edges: tuple[Edge, ...] = ()  # the chosen numbers that are at an edge of those tried
+    tuning: Tuning | None = None  # None without a sweep
+    # Mean softened probabilities for each true class over all seeds, zeros for one without
+    # examples, and the correlation of these similarities with the teacher's.
     similarity: tuple[tuple[float, ...], ...] = ()
     similarity_correlation: float | None = None
-    by_class: dict[int, float] = field(default_factory=dict)
-    reliability: Reliability | None = None
-    residuals: tuple[Residuals, ...] = ()
-    against: str | None = None
-    series: str = ""
-    at: float | None = None
+    by_class: dict[int, float] = field(default_factory=dict)  # recall, or average precision
+    reliability: Reliability | None = None  # of all seeds together
+    residuals: tuple[Residuals, ...] = ()  # of each output that is a value, if few; first seed
+    against: str | None = None  # the one control that it is compared with; None for all
+    series: str = ""  # which line of the figure over `at` it belongs to
+    at: float | None = None  # where on it
+    # 95 %, over seeds and test examples, of metrics that are means over examples.
     intervals: dict[str, Interval] = field(default_factory=dict)
 
     def values(self, metric: str) -> tuple[float, ...]:
@@ -201,177 +133,105 @@ class ArmRecord:
 class Comparison:
     """An arm against a control or the teacher, seed by seed; above zero the arm is better.
 
-    Args:
-        arm: Its name.
-        other: The name of what it is compared with.
-        differences: One for each seed, signed so that more is better.
-        interval: 95 %, of this difference alone; None where one seed or ties leave nothing to
-            estimate it from.
-        corrected: The interval by which the arm is judged against the strongest control: its upper
-            end is corrected for the number of controls, since the strongest is selected by the
-            same test data, and both ends for the number of arms beside the primary one.
-        over: What varies in the interval: "seeds and examples", "examples" or "seeds".
-        resolution: Half of the least width that an interval of so few test examples can have.
-        seeds_needed: How many seeds it takes to see this difference with a power of 80 %; None
-            where there is no difference, or more seeds alone would not show it.
-        non_inferiority: Against the teacher, whether it is no worse than the margin.
+    `interval` is that of this difference alone. By `corrected` the arm is judged against the
+    strongest control: its upper end is corrected for the number of controls, since the strongest is
+    selected by the same test data, and both ends for the number of arms beside the primary one.
     """
 
     arm: str
-    other: str
-    differences: tuple[float, ...]
-    interval: Interval | None = None
+    other: str  # the name of what it is compared with
+    differences: tuple[float, ...]  # one for each seed, signed so that more is better
+    interval: Interval | None = None  # 95 %; None where one seed or ties leave nothing to estimate
     corrected: Interval | None = None
-    over: str = ""
-    resolution: float = 0.0
-    seeds_needed: int | None = None
-    non_inferiority: NonInferiority | None = None
+    over: str = ""  # what varies in the interval: "seeds and examples", "examples" or "seeds"
+    resolution: float = 0.0  # half of the least width that it can have with so few test examples
+    seeds_needed: int | None = None  # for a power of 80 %; None where more would not show it
+    non_inferiority: NonInferiority | None = None  # against the teacher
 
 
 @dataclass(frozen=True)
 class PartDifference:
-    """The primary arm against its control, on the test examples of one domain or class.
+    """The primary arm against its control, on the test examples of one domain or class."""
 
-    Args:
-        kind: "domain" or "class".
-        name: Of the domain; the class id, or the class's name.
-        examples: How many; None where a class has parts of examples.
-        difference: Mean over seeds, signed so that more is better.
-        interval: Its interval; all those of a kind hold together with 95 % (Bonferroni).
-    """
-
-    kind: str
-    name: str
-    examples: int | None
-    difference: float
-    interval: Interval | None = None
+    kind: str  # "domain" or "class"
+    name: str  # of the domain; the class id, or the class's name
+    examples: int | None  # None where a class has parts of examples
+    difference: float  # mean over seeds, signed so that more is better
+    interval: Interval | None = None  # all of a kind hold together with 95 % (Bonferroni)
 
 
 @dataclass(frozen=True)
 class VariantRecord:
-    """A cheaper form of a model: compiled, in fewer bits, in another runtime.
-
-    Args:
-        name: Which.
-        reason: Why it could not be made or measured; "" if it was.
-        file_bytes: Its size, where it is a file of its own.
-        metric: The deciding metric.
-        latencies: For each batch size.
-    """
+    """A cheaper form of a model: compiled, in fewer bits, in another runtime."""
 
     name: str
-    reason: str
-    file_bytes: int | None = None
-    metric: float | None = None
-    latencies: tuple[Latency, ...] = ()
+    reason: str  # why it could not be made or measured; "" if it was
+    file_bytes: int | None = None  # its size, where it is a file of its own
+    metric: float | None = None  # the deciding one
+    latencies: tuple[Latency, ...] = ()  # for each batch size
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What a model costs.
+    """What a model costs; reasons are in words, and "" where there is nothing to explain."""
 
-    Args:
-        name: For readers.
-        cost: Parameters, bytes, FLOPs; None for a teacher that is no module.
-        latencies: For each batch size; empty where `untimed` has a reason.
-        variants: Cheaper forms of it, if they were asked for.
-        untimed: Why it was not timed; "" if it was.
-        uncounted: Why FLOPs and memory, or without `cost` anything of it, were not measured.
-        generation: How fast a language model generates, for each batch size.
-        ungenerated: Why that was not measured; "" if it was, or of other models.
-        device: Where it was measured, such as "cpu".
-    """
-
-    name: str
-    cost: Cost | None = None
-    latencies: tuple[Latency, ...] = ()
-    variants: tuple[VariantRecord, ...] = ()
-    untimed: str = ""
-    uncounted: str = ""
-    generation: tuple[GenerationSpeed, ...] = ()
-    ungenerated: str = ""
-    device: str = "cpu"
+    name: str  # for readers
+    cost: Cost | None = None  # parameters, bytes, FLOPs; None for a teacher that is not a module
+    latencies: tuple[Latency, ...] = ()  # for each batch size
+    variants: tuple[VariantRecord, ...] = ()  # cheaper forms of it, if they were asked for
+    untimed: str = ""  # why it was not timed
+    uncounted: str = ""  # why FLOPs and memory, or without `cost` anything, were not measured
+    generation: tuple[GenerationSpeed, ...] = ()  # of a language model, for each batch size
+    ungenerated: str = ""  # why that was not measured
+    device: str = "cpu"  # where it was measured
 
 
 @dataclass(frozen=True)
 class DecidingMetric:
-    """The deciding metric.
+    """The deciding metric."""
 
-    Args:
-        name: Such as "accuracy".
-        higher: Whether more is better.
-        is_fraction: Whether it lies in [0, 1] and is shown in per cent.
-    """
+    name: str  # such as "accuracy"
+    higher: bool  # whether more is better
+    is_fraction: bool = False  # whether it lies in [0, 1] and is shown in per cent
 
-    name: str
-    higher: bool
-    is_fraction: bool = False
+    @property
+    def scale(self) -> float:
+        """By what values are multiplied to be shown."""
+        return 100.0 if self.is_fraction else 1.0
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a run or a study found.
-
-    Args:
-        title: Its name.
-        metric: The deciding metric; None for a run without metrics.
-        arms: In their order, controls first.
-        primary: The arm that the verdict is about.
-        models: What they cost, by key; arms may share one.
-        examples: How many there are in `val` and `test`, where known.
-        versions: Of what it was made with.
-        teacher: None without one, or where it has no output that can be judged.
-        seeds: The repetitions; none for a run.
-        comparisons: Each arm against each control.
-        against_teacher: Each arm against the teacher.
-        parts: The primary arm against its control, by domain and by class.
-        groups: How many groups the test examples form; None where they are independent.
-        chosen_by: How the primary arm was chosen, in words.
-        margin: What a student may lose against the teacher, as stated beforehand.
-        axis: What arms of a series stand along.
-        similarity_temperature: At which the similarities of classes are softened.
-        class_names: For readers; empty for numbers.
-        fractions: The metrics that lie in [0, 1] and are shown in per cent.
-        command: What it was started with.
-        seconds: Training time of all trials.
-        measured: Whether the models were at hand; else the record rests on the log alone.
-        unmeasured: Why the teacher's output could not be measured; empty if it could.
-        finished: Whether training has ended.
-        overlaps: What each two data sets of a study have in common; none for a run.
-        notes: What else a reader must know of how a study was done, in sentences.
-        samples: Test examples to be looked at.
-        task: What outputs hold, the name of one of `tutelage.tasks.TASKS`.
-        format: Of the file.
-    """
+    """What a run or a study found."""
 
     title: str
-    metric: DecidingMetric | None
-    arms: tuple[ArmRecord, ...]
-    primary: str
-    models: dict[str, ModelRecord]
-    examples: dict[str, int]
-    versions: dict[str, str]
-    teacher: ArmRecord | None = None
-    seeds: tuple[int, ...] = ()
-    comparisons: tuple[Comparison, ...] = ()
-    against_teacher: tuple[Comparison, ...] = ()
-    parts: tuple[PartDifference, ...] = ()
-    groups: int | None = None
-    chosen_by: str = ""
-    margin: float | None = None
-    axis: str = ""
-    similarity_temperature: float = 4.0
-    class_names: tuple[str, ...] = ()
-    fractions: tuple[str, ...] = FRACTIONS
-    command: str = ""
-    seconds: float = 0.0
-    measured: bool = True
-    unmeasured: str = ""
-    finished: bool = True
-    overlaps: tuple[Overlap, ...] = ()
-    notes: tuple[str, ...] = ()
-    samples: tuple[ImageSample | TextSample, ...] = ()
-    task: TaskName = "classes"
+    metric: DecidingMetric | None  # None for a run without metrics
+    arms: tuple[ArmRecord, ...]  # in their order, controls first
+    primary: str  # the arm that the verdict is about
+    models: dict[str, ModelRecord]  # what they cost, by key; arms may share one
+    examples: dict[str, int]  # how many there are in `val` and `test`, where known
+    versions: dict[str, str]  # of what it was made with
+    teacher: ArmRecord | None = None  # None also where it has no output that can be judged
+    seeds: tuple[int, ...] = ()  # the repetitions; none for a run
+    comparisons: tuple[Comparison, ...] = ()  # each arm against each control
+    against_teacher: tuple[Comparison, ...] = ()  # each arm against the teacher
+    parts: tuple[PartDifference, ...] = ()  # the primary arm against its control
+    groups: int | None = None  # that the test examples form; None where they are independent
+    chosen_by: str = ""  # how the primary arm was chosen, in words
+    margin: float | None = None  # what a student may lose against the teacher, stated beforehand
+    axis: str = ""  # what arms of a series stand along
+    similarity_temperature: float = 4.0  # at which the similarities of classes are softened
+    class_names: tuple[str, ...] = ()  # for readers; empty for numbers
+    fractions: tuple[str, ...] = FRACTIONS  # the metrics that are shown in per cent
+    command: str = ""  # what it was started with
+    seconds: float = 0.0  # training time of all trials
+    measured: bool = True  # whether the models were at hand; else it rests on the log alone
+    unmeasured: str = ""  # why the teacher's output could not be measured
+    finished: bool = True  # whether training has ended
+    overlaps: tuple[Overlap, ...] = ()  # what each two data sets of a study have in common
+    notes: tuple[str, ...] = ()  # what else a reader must know of a study, in sentences
+    samples: tuple[ImageSample | TextSample, ...] = ()  # test examples to be looked at
+    task: TaskName = "classes"  # what outputs hold, the name of one of `tutelage.tasks.TASKS`
     format: Literal["tutelage report 4"] = FORMAT
 
     def arm(self, name: str) -> ArmRecord:
@@ -389,6 +249,11 @@ class Record:
         return not self.seeds
 
     @property
+    def judged_on(self) -> str:
+        """Which data judges the models: "validation" or "test"."""
+        return "validation" if self.is_run else "test"
+
+    @property
     def leaks(self) -> tuple[Overlap, ...]:
         """What two data sets have in common beyond duplicates, where the user insisted on it."""
         return tuple(each for each in self.overlaps if each.is_leak)
@@ -400,6 +265,10 @@ class Record:
     def is_fraction(self, metric: str) -> bool:
         """Return whether a metric, perhaps of a domain, is shown in per cent."""
         return metric.split("/", 1)[0] in self.fractions
+
+    def scale(self, metric: str) -> float:
+        """Return by what values of a metric are multiplied to be shown: 100 for per cent."""
+        return 100.0 if self.is_fraction(metric) else 1.0
 
     def class_name(self, number: int) -> str:
         """Return the name of a class: its number where there is no name."""
@@ -421,7 +290,7 @@ def read_record(path: Path) -> Record:
     """Read a record back.
 
     Raises:
-        RunFolderError: The file is no record that this version reads.
+        RunFolderError: The file is not a record that this version reads.
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
 

@@ -1,7 +1,7 @@
 """Students that are the teacher with fewer blocks."""
 
 from collections.abc import Iterable, Iterator
-from copy import copy, deepcopy
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -27,7 +27,6 @@ _SIDES = {
 }
 # Entries of a config with one value per block.
 _PER_BLOCK = ("layer_types", "mlp_layer_types", "layers_block_type", "no_rope_layers")
-_CONFIG = "config"  # the name under which a config that builds no model is reported
 
 
 class Kept(NamedTuple, Generic[Model]):
@@ -204,25 +203,17 @@ def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
 
     The other children are not copied, unless the model has a second reference to them.
     """
+    # For as long as it is copied the teacher itself has no other blocks.
+    blocks: dict[str, Any] = unwrapped(model.get_submodule(container))._modules  # noqa: SLF001
+    whole = dict(blocks)
+    parts = [part for part in whole.items() if part[1] is not None]
+    blocks.clear()
+    blocks.update({parts[new][0]: parts[old][1] for new, old in enumerate(kept)})
     try:
-        original = unwrapped(model.get_submodule(container))
-        # The smaller container is in the memo before the model is copied, so that in the copy all
-        # references to the original are to the smaller one.
-        smaller = copy(original)
-        memo: dict[int, Any] = {id(original): smaller}
-        state = {name: value for name, value in vars(original).items() if name != "_modules"}
-        # A wrapper shares the dict of the layers.
-        modules = memo[id(vars(original)["_modules"])] = {}
-        smaller.__dict__ = {"_modules": modules} | deepcopy(state, memo)
-        parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
-        modules |= {parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)}
-        return deepcopy(model, memo)
-    except Exception as error:
-        raise ModelError(
-            f"the teacher ({type(model).__name__}) must be a model that can be copied, got "
-            f"{type(error).__name__}: {error} of copy.deepcopy; build or load it again, and store "
-            "no computed tensors in it"
-        ) from error
+        return deepcopy(model)
+    finally:
+        blocks.clear()
+        blocks.update(whole)
 
 
 def _recount(model: nn.Module, container: str, kept: list[int], count: int) -> None:
@@ -299,80 +290,58 @@ def _check_config(
     Saved weights are loaded by name, and what a block has may depend on its position (only T5's
     block 0 has position biases): what does not fit would be random weights after loading.
     """
-    owner = _configured(student, container)
+    names = container.split(".") if container else []
+    paths = (".".join(names[:depth]) for depth in range(len(names) + 1))
+    owner = next((path for path in paths if _is_configured(student.get_submodule(path))), None)
     if owner is None:
         return
     start = len(owner) + 1 if owner else 0
     within, blocks = container[start:], {new[start:]: old[start:] for new, old in layer_map.items()}
-    student, teacher = student.get_submodule(owner), teacher.get_submodule(owner)
-    faults = _differences(student, within)
+    faults = _differences(student.get_submodule(owner), within)
     # Those of a teacher that was changed after it was built (by adapters) are ignored.
-    known = _differences(teacher, within) if faults else {}
-    for name, expected in faults.items():
-        new = next((each for each in blocks if name.startswith(f"{each}.")), None)
-        if new is None and name not in known:
-            fault = expected if name == _CONFIG else f"{name!r} does not match"
+    known = _differences(teacher.get_submodule(owner), within) if faults else {}
+    for name, (expected, found) in faults.items():
+        block = next((each for each in blocks if name.startswith(f"{each}.")), None)
+        former = name if block is None else blocks[block] + name.removeprefix(block)
+        if former not in known:
             raise ModelError(
-                f"the student's config must describe fewer blocks in {within!r}, got a "
-                f"{type(teacher.config).__name__} without a known entry for their number ({fault});"
-                f" build a smaller {type(teacher).__name__} of your own, and copy weights by name"
-            )
-        if new is not None and blocks[new] + name.removeprefix(new) not in known:
-            entry = name.removeprefix(f"{new}.")
-            facts, paths = dict(_facts(teacher, within)), children(teacher, within)
-            entries = [facts.get(f"{each}.{entry}") for each in paths]
-            fitting = [number for number, each in enumerate(entries) if each == expected]
-            found = facts.get(f"{blocks[new]}.{entry}")
-            hint = " (every_nth_layer(..., start=0) does)" * (0 in fitting and new == paths[0])
-            raise ModelError(
-                f"block {blocks[new]!r} of the teacher ({type(teacher).__name__}) does not fit at "
-                f"{new!r}: {entry!r} must be {_as_text(expected)}, got {_as_text(found)}; "
-                f"keep one of the blocks {fitting} there{hint}"
+                f"the student must be as its config describes it, so that it can be saved and "
+                f"loaded: {name!r} must be {expected}, got {found}; keep another block there "
+                "(start=0 where the first block is special), or build a smaller "
+                f"{type(teacher).__name__} of your own and copy weights by name"
             )
 
 
-def _configured(model: nn.Module, container: str) -> str | None:
-    """Return the path of the outermost module around a container that is built from a config."""
-    names = container.split(".") if container else []
-    for depth in range(len(names) + 1):
-        path = ".".join(names[:depth])
-        module = model.get_submodule(path)
-        from_config = hasattr(getattr(module, "config", None), "from_dict")
-        if from_config and hasattr(module, "save_pretrained"):
-            return path
-    return None
+def _is_configured(module: nn.Module) -> bool:
+    """Tell whether a module is built from a config, as those of transformers are."""
+    has_config = hasattr(getattr(module, "config", None), "from_dict")
+    return has_config and hasattr(module, "save_pretrained")
 
 
-def _differences(model: Any, within: str) -> dict[str, object]:
-    """Return how a model differs from what its config describes, `{name: expected}`."""
+def _differences(model: Any, within: str) -> dict[str, tuple[str, str]]:
+    """Return how a model differs from what its config describes, `{name: (expected, found)}`."""
     model = unwrapped(model)
     try:
         # As loading does, from the serialised config, and without allocating weights.
         config = type(model.config).from_dict(model.config.to_dict())
         with torch.device("meta"):
             expected = dict(_facts(type(model)(config), within))
-    except Exception as error:  # noqa: BLE001 - reported later, unless the teacher has it too
-        return {_CONFIG: f"{type(error).__name__}: {error}"}
+    except Exception as error:  # noqa: BLE001 - the config's own check, of any kind
+        return {"config": (f"that of a {type(model).__name__}", f"{type(error).__name__}: {error}")}
     found = dict(_facts(model, within))
     return {
-        name: expected.get(name)
+        name: (expected.get(name, "absent"), found.get(name, "absent"))
         for name in expected | found
         if found.get(name) != expected.get(name)
     }
 
 
-def _facts(model: nn.Module, within: str) -> Iterator[tuple[str, object]]:
+def _facts(model: nn.Module, within: str) -> Iterator[tuple[str, str]]:
     """Yield the shapes of a model's tensors, and the settings of layers inside a path, by name."""
     for name, value in model.state_dict().items():
-        yield name, list(value.shape) if isinstance(value, Tensor) else None
+        yield name, f"of shape {list(value.shape)}" if isinstance(value, Tensor) else "no tensor"
     for path, part in model.named_modules():
         for name, value in vars(part).items() if path.startswith(f"{within}.") else ():
             # No floats: stochastic depth depends on the position, but only matters in training.
             if type(value) in {bool, int, str} and name != "training" and name[0] != "_":
-                yield f"{path}.{name}", value
-
-
-def _as_text(fact: object) -> str:
-    if fact is None:
-        return "absent"
-    return f"of shape {fact}" if isinstance(fact, list) else repr(fact)
+                yield f"{path}.{name}", repr(value)

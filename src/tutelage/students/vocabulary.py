@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tutelage._checks import integer
-from tutelage.errors import ArgumentError, ModelError, TutelageError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import evaluating
 from tutelage.students.keep_layers import Model
 
@@ -217,15 +217,7 @@ def _check(model: Any, pruned: Pruned[Any], texts: list[str]) -> None:
 def _answer(model: Any, ids: Tensor) -> Tensor:
     """Return what a model says of ids, `[1, tokens, …]` or `[1, classes]`."""
     named = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
-    try:
-        found = model(input_ids=ids, attention_mask=torch.ones_like(ids), **named)
-    except TutelageError:
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"the model ({type(model).__name__}) refused tokens of a text with "
-            f"{type(error).__name__}: {error}; give a model of texts alone"
-        ) from error
+    found = model(input_ids=ids, attention_mask=torch.ones_like(ids), **named)
     return next(each for each in found.values() if isinstance(each, Tensor) and each.ndim > 1)
 
 

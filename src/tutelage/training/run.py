@@ -91,8 +91,8 @@ class Run:
             ArgumentError: The path ends otherwise, or other files would be overwritten.
             RunFolderError: A file cannot be written.
         """
+        from tutelage.reports.page import check_path  # noqa: PLC0415
         from tutelage.reports.report import report_record  # noqa: PLC0415 - loads matplotlib
-        from tutelage.reports.writing import check_path  # noqa: PLC0415
         from tutelage.training.record import record_of  # noqa: PLC0415
 
         folder = Path() if self.out is None else self.out
