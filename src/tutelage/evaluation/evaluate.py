@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
+from tutelage.aligned import AlignedTargets
+from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.fixed_order import what_draws
 from tutelage.errors import ArgumentError, DataError
-from tutelage.evaluation._keeper import Keeper
+from tutelage.heads import HeadLogits
 from tutelage.layers import evaluating
 from tutelage.layers.language import generates, next_tokens, shift_labels_for
 from tutelage.layers.student import observe_student
+from tutelage.nested import joined, named_tensors, on_tensors, to_device
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
-from tutelage.positions import flatten_rows
-from tutelage.signals import Batch, Signals
+from tutelage.positions import flatten_rows, labels_by_row
+from tutelage.rows import Rows
+from tutelage.signals import UNLABELLED, Batch, Signals
 from tutelage.tasks import Outputs, Task, task_of
-from tutelage.tasks.metrics import Metric, needs_logits, user_metrics
+from tutelage.tasks.metrics import (
+    Metric,
+    check_class_ids,
+    evaluate_metric,
+    needs_logits,
+    reads_confusion,
+)
+from tutelage.tasks.outputs import MOST_POSITIONS, on_grid
+from tutelage.tasks.token_scores import TokenScores, token_scores
 from tutelage.teachers import Teacher, ask
 from tutelage.wants import OUTPUT, Fields, Wants
 
+_CPU = torch.device("cpu")
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures
+_INPUT_BYTES = 2**28  # of a batch
+_TABLE = 2  # dimensions of [rows, classes]
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,7 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     device: torch.device | None = None,
     outputs: bool = False,
     scores: bool = False,
+    whole: bool = False,
     asked_as: nn.Module | None = None,
     chunk_logits_from: int | None = CHUNK_LOGITS_FROM,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -77,6 +95,9 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
         outputs: Whether to return both models' outputs even where the objective reads none.
         scores: Whether to return `TokenScores` in place of both models' class logits, without a
             loss. Of language models they are made anyway, where an objective reads classes.
+        whole: Whether to keep the outputs of all positions of large maps, as of images of millions
+            of pixels, and not an even grid of them (see `Outputs`). They are kept anyway where a
+            metric or an objective needs them.
         asked_as: The student of a teacher that is evaluated alone: batches are those that it is
             asked, such as with the labels of next tokens; None for the model itself.
         chunk_logits_from: As in `Distiller`. Of such logits `TokenScores` alone are kept. `outputs`
@@ -95,8 +116,9 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     scored = objective is not None and (teacher is not None or not objective.wants.teacher)
     # A source of outputs has no loss of its own.
     scored &= isinstance(model, nn.Module) or not (objective and objective.wants.student.loss)
-    whole = outputs or bool(needs_logits(metrics or {}))
-    least = None if whole else chunk_logits_from
+    metrics = metrics or {}
+    dense = outputs or bool(needs_logits(metrics))
+    least = None if dense else chunk_logits_from
     wants = Wants(student=replace(OUTPUT, head_from=None if objective is None else least))
     if objective is not None and scored:
         wants = with_heads(objective, least)
@@ -113,8 +135,12 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
     module = _module(model) if asked_as is None else asked_as
     language = objective is not None and is_of_language(module, objective)
-    logits = whole or bool(feedback) or (objective is None and not scores)
-    keeper = Keeper(logits, scores, language)
+    collected = _Collected(
+        logits=dense or bool(feedback) or (objective is None and not scores),
+        scores=scores,
+        language=language,
+        whole=whole or bool(feedback) or not all(map(reads_confusion, metrics.values())),
+    )
     # Not in inference mode: a student may keep tensors from here and use them in training.
     with randomness.preserved(), evaluating(*modules), torch.no_grad():
         randomness.seed_everything(0)
@@ -127,13 +153,14 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
                 student = run_model(model, batch, wants.student, side)
                 target = Signals() if teacher is None else ask(teacher, batch, wants.teacher)
                 losses.add(student, target, batch)
-            keeper.add(student, target, batch)
+            collected.add(student, target, batch)
             replicas.append(batch.replicas)
     if gather is not None:
-        own = zip(losses.batches, keeper.batches, strict=True)
+        own = zip(losses.batches, collected.batches, strict=True)
         every = gather(list(zip(replicas, own, strict=True)))
-        losses.batches, keeper.batches = [each[0] for each in every], [each[1] for each in every]
-    found, student, target, batch = keeper.joined()
+        losses.batches = [each[0] for each in every]
+        collected.batches = [each[1] for each in every]
+    found, student, target, batch = collected.joined()
     if objective is None:
         return Evaluation({}, found)
     values = losses.metrics()
@@ -181,7 +208,7 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
             f"are, got a DataLoader with {sampler}; make it with shuffle=False"
         )
     source = as_source("data", data, batch_size)
-    outputs = evaluate(model, None, None, source).outputs
+    outputs = evaluate(model, None, None, source, whole=True).outputs
     return outputs.predictions if outputs.student is None else outputs.student
 
 
@@ -220,19 +247,35 @@ def measure(
 def _measure(
     task: Task | None, outputs: Outputs, metrics: Mapping[str, Metric], tolerant: bool
 ) -> dict[str, float]:
-    """Return a task's metrics and the user's; `tolerant` leaves out what raises ValueError."""
+    """Return a task's metrics and the user's; `tolerant` leaves out what raises ValueError.
+
+    Without labels, or without a labelled example, there are none of the user's.
+    """
     found = {} if task is None else task.metrics(outputs)
-    known = outputs.labelled()
-    if outputs.scores is not None:
-        of_logits = needs_logits(metrics)
-        of_scores = {name: each for name, each in metrics.items() if name not in of_logits}
-        found |= user_metrics(of_scores, known.scores, known.labels, tolerant, known.rows)
-        metrics = {name: metrics[name] for name in of_logits}
-        if outputs.student is None:
-            return found
-    if outputs.student is None:
-        return found | user_metrics(metrics, outputs.predictions, outputs.labels, tolerant)
-    return found | user_metrics(metrics, known.student, known.labels, tolerant, known.rows)
+    known, of_logits = outputs.labelled(), needs_logits(metrics)
+    boxes = known.student is None and known.scores is None
+    labels = outputs.labels if boxes else known.labels
+    if labels is None or not len(labels):
+        return found
+    for name, metric in metrics.items():
+        given = known.predictions if boxes else known.student
+        if known.scores is not None and name not in of_logits:
+            given = known.scores
+        if given is None:
+            continue
+        # A metric may work in place.
+        output, true = (on_tensors(each, Tensor.clone) for each in (given, labels))
+        try:
+            if known.confusion is not None and reads_confusion(metric):
+                counts = known.confusion.sum(dim=0)
+                found[name] = float(metric.of_counts(counts))  # pyright: ignore
+            else:
+                found[name] = evaluate_metric(name, metric, output, true, known.rows)
+        except ArgumentError as error:
+            # Such as an area under a curve for a domain with a single class.
+            if not (tolerant and isinstance(error.__cause__, ValueError)):
+                raise
+    return found
 
 
 def divergence(objective: Objective, outputs: Outputs) -> dict[str, float]:
@@ -297,6 +340,213 @@ class _Losses:
             if count:
                 means.append((term.weight(_FINAL), sum(each[0] for each in sums) / count))
         return {"loss": sum(w * mean for w, mean in means)} if any(w for w, _ in means) else {}
+
+
+class _Kept(NamedTuple):
+    """What is kept of a batch: both models' outputs, labels, scores of rows, counts of maps."""
+
+    student: Signals
+    target: Signals
+    labels: Batch
+    table: Tensor | None
+    confusions: tuple[Tensor, Tensor | None] | None
+
+
+class _Collected:
+    """The outputs of all batches on the CPU, or of language models scores of their rows.
+
+    Args:
+        logits: Whether logits are kept also where there are scores.
+        scores: Whether to make scores of any logits, not of language models alone.
+        language: Whether the model is one of language.
+        whole: Whether all positions of maps are kept.
+    """
+
+    def __init__(self, *, logits: bool, scores: bool, language: bool, whole: bool) -> None:
+        self._logits, self._any, self._language = logits, scores, language
+        self._whole = whole
+        self.batches: list[_Kept] = []
+
+    def add(self, student: Signals, target: Signals, batch: Batch) -> None:
+        """Keep a batch."""
+        labels = replace(labels_by_row(batch, student.rows), inputs=None)
+        confusions = None
+        if not self._whole and _are_classes(student, labels):
+            confusions = _confusions(student, target, labels)
+            student, target, labels = _thinned(student, target, labels)
+        wanted = self._any or (self._language and student.rows is not None)
+        wanted |= isinstance(student.output, HeadLogits) and not self._logits
+        scored, table = wanted and _has_scores(student.output), None
+        if scored:
+            output, theirs = cast("Tensor", student.output), target.output
+            if isinstance(theirs, AlignedTargets):  # probabilities of other tokens
+                theirs = None
+            table = token_scores(output, theirs, labels.labels).table
+        kept = self._logits or not scored
+        ours, theirs = _on_cpu(student, kept), _on_cpu(target, kept)
+        self.batches.append(_Kept(ours, theirs, labels, table, confusions))
+
+    def joined(self) -> tuple[Outputs, Signals, Signals, Batch]:
+        """Return the outputs of all batches; of both models as signals; and the labels."""
+        if not self.batches:
+            raise DataError(
+                "data that a model is evaluated on must yield at least one batch in each pass, got "
+                "none; fill it, and let a stream begin anew in each pass"
+            )
+        students, targets, batches, tables, confusions = zip(*self.batches, strict=True)
+        student, target = _joined_outputs(students), _joined_outputs(targets)
+        batch = _joined_batches(batches)
+        scored = None not in tables
+        found = Outputs(
+            student.dense_or_none,
+            target.dense_or_none,
+            batch.labels,
+            cast("list[str] | None", batch.domain),
+            _joined_rows(students) if scored else student.rows,
+            student.predictions,
+            TokenScores(torch.cat(tables)) if scored else None,
+            self._language or self._any,
+        )
+        if found.student is not None and None not in confusions:
+            ours, theirs = zip(*confusions, strict=True)
+            theirs = None if None in theirs or found.teacher is None else torch.cat(theirs)
+            found = replace(found, confusion=torch.cat(ours), teacher_confusion=theirs)
+        return found, student, target, batch
+
+
+def _has_scores(output: object) -> bool:
+    """Tell whether an output has class logits by row, or probabilities of some classes."""
+    if isinstance(output, CoarseLogits):
+        return output.sampled_at is None
+    return isinstance(output, (Tensor, HeadLogits)) and output.ndim == _TABLE
+
+
+def _are_classes(signals: Signals, batch: Batch) -> bool:
+    """Tell whether outputs are logits of maps `[rows, classes]`, and labels, if any, class ids."""
+    output, rows, labels = signals.output, signals.rows, batch.labels
+    if not isinstance(output, Tensor) or output.ndim != _TABLE or output.shape[1] == 1:
+        return False
+    if rows is None or len(rows.positions) < 2:  # noqa: PLR2004 - a text has one dimension
+        return False
+    return labels is None or (
+        isinstance(labels, Tensor)
+        and labels.shape == output.shape[:1]
+        and not labels.is_floating_point()
+    )
+
+
+def _confusions(
+    student: Signals, target: Signals, batch: Batch
+) -> tuple[Tensor, Tensor | None] | None:
+    """Return what student and teacher predict at all positions; None without labels."""
+    rows, output = cast("Rows", student.rows), cast("Tensor", student.output)
+    few = math.prod(rows.positions) <= MOST_POSITIONS
+    if batch.labels is None or (few and output.shape[1] > MOST_POSITIONS):  # larger than logits
+        return None
+    theirs = target.output if isinstance(target.output, Tensor) else None
+    alike = theirs is not None and theirs.shape == output.shape
+    ours = _confusion(output, batch.labels, rows)
+    return ours, _confusion(theirs, batch.labels, rows) if alike else None
+
+
+def _confusion(output: Tensor, labels: Tensor, rows: Rows) -> Tensor:
+    """Return how many rows of each example have a true and a predicted class; NaN of NaN."""
+    examples, classes = len(rows.counts), output.shape[1]
+    ids = labels.to(output.device).long()
+    known = ids != UNLABELLED
+    check_class_ids(ids, classes)
+    cells = (rows.examples * classes + ids) * classes + output.argmax(dim=1)
+    found = cells[known].bincount(minlength=examples * classes**2)
+    found = found.view(examples, classes, classes).cpu().double()
+    broken = rows.examples[known & output.isnan().any(dim=1)].unique().cpu()
+    return found.index_fill(0, broken, torch.nan)
+
+
+def _thinned(student: Signals, target: Signals, batch: Batch) -> tuple[Signals, Signals, Batch]:
+    """Return an even grid of the positions of large maps."""
+    kept, which = on_grid(cast("Rows", student.rows))
+    if which is None:
+        return student, target, batch
+    kept = Rows.counted(kept.counts)  # whose mask is as small
+    student = replace(student, output=cast("Tensor", student.output)[which], rows=kept)
+    if target.output is not None and target.rows is not None:
+        found = target.targets
+        found = found[which] if isinstance(found, Tensor) else found.changed(lambda v: v[which])
+        target = replace(target, output=found, rows=kept)
+    labels = None if batch.labels is None else batch.labels[which.to(batch.labels.device)]
+    return student, target, replace(batch, labels=labels, rows=kept, row_mask=None)
+
+
+def _on_cpu(signals: Signals, output: bool) -> Signals:
+    """Return what is kept of a model's signals, on the CPU, perhaps with its output in float32.
+
+    Features are not: they may be large.
+    """
+    own = signals.output if output else None
+    if isinstance(own, AlignedTargets):
+        own = None
+    if isinstance(own, HeadLogits):
+        own = own.as_computed().logits()
+    if isinstance(own, Tensor) and own.dtype in (torch.bfloat16, torch.float16):
+        own = own.float()  # as autocast computes them; metrics in them would be coarse
+    return Signals(own, rows=signals.rows, predictions=signals.predictions).to(_CPU)
+
+
+def _joined_outputs(parts: Sequence[Signals]) -> Signals:
+    """Concatenate the outputs of all batches; without an output if one has none."""
+    predictions = [part.predictions for part in parts if part.predictions is not None]
+    if len(predictions) == len(parts):
+        return Signals(predictions=list(chain.from_iterable(predictions)))
+    outputs = [part.targets for part in parts if part.output is not None]
+    dense = [each for each in outputs if isinstance(each, Tensor)]
+    if len(outputs) < len(parts) or not parts:
+        return Signals()
+    rows = _joined_rows(parts)
+    if len(dense) == len(parts):
+        if all(each.ndim == _TABLE for each in dense):
+            # Of candidates: their number may vary, and the further ones are impossible.
+            most = max(each.shape[1] for each in dense)
+            dense = [F.pad(each, (0, most - each.shape[1]), value=-torch.inf) for each in dense]
+        return Signals(torch.cat(dense), rows=rows)
+    coarse = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
+    return Signals(CoarseLogits.joined(coarse), rows=rows)
+
+
+def _joined_batches(parts: Sequence[Batch]) -> Batch:
+    """Return labels and domains of all examples, where all have them, as a batch without inputs."""
+    labels = [to_device(part.labels, _CPU) for part in parts if part.labels is not None]
+    domains = [
+        part.domain.tolist() if isinstance(part.domain, Tensor) else part.domain
+        for part in parts
+        if part.domain is not None
+    ]
+    names = list(map(str, chain.from_iterable(domains)))
+    rows = [part.rows for part in parts if part.rows is not None]
+    return Batch(
+        None,
+        joined(labels) if len(labels) == len(parts) else None,
+        domain=names if len(domains) == len(parts) else None,
+        rows=Rows.joined(rows) if rows else None,
+    )
+
+
+def _joined_rows(parts: Sequence[Signals]) -> Rows | None:
+    several = [part.rows for part in parts if part.rows is not None]
+    return Rows.joined(several) if several else None
+
+
+def bounded_source(name: str, data: object, batch_size: int) -> Source:
+    """Return the batches of data to evaluate models on, of at most so many examples and 256 MB."""
+    source = as_source(name, data, batch_size)
+    if isinstance(data, (DataLoader, IterableDataset)) or not hasattr(data, "__len__"):
+        return source
+    with randomness.preserved():
+        first = next(iter(as_source(name, data, 1).epoch(0)), None)
+    if first is None or batch_size == 1:
+        return source
+    size = sum(each.nbytes for _, each in named_tensors((first.inputs, first.labels)))
+    fitting = max(1, _INPUT_BYTES // max(1, size))
+    return source if fitting >= batch_size else as_source(name, data, fitting)
 
 
 def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:

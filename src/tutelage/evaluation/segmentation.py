@@ -50,6 +50,7 @@ class MeanIoU:
     """
 
     is_fraction = True
+    reads_confusion = True
 
     def __call__(self, output: Tensor, labels: Tensor) -> float:
         """Return the mean IoU for logits `[rows, classes]` and labels `[rows]`."""

@@ -192,6 +192,7 @@ def ask(
             source_of(name, data, tokens),
             device=device,
             scores=tokens,
+            whole=True,
             asked_as=asked_as,
             chunk_logits_from=engine.chunk_logits_from,
         ).outputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -74,7 +75,10 @@ class Classes(Task):
         found = dict[str, float]()
         if outputs.student is None:
             return found
-        if self._has_ids(outputs):
+        counts = None if outputs.confusion is None else outputs.confusion.sum(dim=0)
+        if counts is not None and outputs.labels is not None and bool(counts.any()):
+            found["accuracy"] = (counts.trace() / counts.sum()).item()
+        elif self._has_ids(outputs):
             check_class_ids(outputs.labels, outputs.student.shape[1])
             found["accuracy"] = accuracy(outputs.student, outputs.labels)
         teacher = outputs.comparable_teacher
@@ -111,7 +115,7 @@ class Classes(Task):
             several = [class_similarity(*each, SIMILARITY_TEMPERATURE) for each in pairs]
             matrix = torch.stack(several).mean(dim=0).nan_to_num().tolist()
             found["similarity"] = tuple(map(tuple, matrix))
-            found["by_class"] = means_of([by_class(*each) for each in pairs])
+            found["by_class"] = means_of([_recalls(each) for each in seeds])
         return found
 
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
@@ -126,6 +130,39 @@ class Classes(Task):
         known = known_of(outputs.labels)
         return known.nonzero().ravel(), (predicted == outputs.labels)[known]
 
+    def sums(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
+        """Return those of `row_values`; for the accuracy of maps those of all their positions."""
+        if name != "accuracy" or outputs.confusion is None:
+            return super().sums(name, outputs)
+        right = outputs.confusion.diagonal(dim1=1, dim2=2).sum(dim=1)
+        return right, outputs.confusion.sum(dim=(1, 2))
+
+    def pack(self, outputs: Outputs) -> Tensor | None:
+        """Return the logits, with the confusion matrices of maps, if any, as further rows."""
+        logits = super().pack(outputs)
+        if logits is None or outputs.confusion is None:
+            return logits
+        return torch.cat([logits, outputs.confusion.flatten(0, 1).float()])
+
+    def unpack(self, kept: Tensor, known: Outputs) -> Outputs:
+        """Return logits that were kept, and confusion matrices where they were."""
+        found, classes = super().unpack(kept, known), kept.shape[-1]
+        if known.rows is None or len(kept) == len(known.rows):
+            return found
+        logits, counts = kept[: len(known.rows)], kept[len(known.rows) :]
+        teacher = known.teacher
+        their_counts = None
+        if teacher is not None and teacher.shape == kept.shape:
+            their_counts = teacher[len(logits) :].double().view(-1, classes, classes)
+            teacher = teacher[: len(logits)]
+        return replace(
+            found,
+            student=logits,
+            teacher=teacher,
+            confusion=counts.double().view(-1, classes, classes),
+            teacher_confusion=their_counts,
+        )
+
     def _has_ids(self, outputs: Outputs) -> bool:
         """Tell whether any example has a class id for a label."""
         labels = outputs.labels
@@ -139,6 +176,15 @@ class Classes(Task):
             return False
         # A class that is ruled out by an infinite logit leaves no probabilities to speak of.
         return bool(logits.isfinite().all()) and int(outputs.labels.max()) < logits.shape[1]
+
+
+def _recalls(outputs: Outputs) -> dict[int, float]:
+    if outputs.confusion is None:
+        return by_class(outputs.student, outputs.labels)  # pyright: ignore[reportArgumentType]
+    counts = outputs.confusion.sum(dim=0)
+    true = counts.sum(dim=1)
+    recalls = counts.diagonal() / true
+    return {each: recalls[each].item() for each in true.nonzero().ravel().tolist()}
 
 
 def accuracy(output: Tensor, labels: Tensor) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
 from tutelage.labels import known as known_of
-from tutelage.nested import describe, on_tensors
+from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
 
@@ -134,6 +134,11 @@ each part of them (`CountedMetric`).
 """
 
 
+def reads_confusion(metric: object) -> bool:
+    """Tell whether a metric's counts are confusion matrices: it has `reads_confusion = True`."""
+    return isinstance(metric, CountedMetric) and getattr(metric, "reads_confusion", False) is True
+
+
 def needs_logits(metrics: Mapping[str, Metric]) -> list[str]:
     """Return the names of the metrics that need logits, and not `TokenScores`."""
     return [name for name, each in metrics.items() if not isinstance(each, ScoreMetric)]
@@ -236,31 +241,3 @@ def evaluate_metric(
         raise ArgumentError(
             f"metric `{name}` must give one number, got {value!r}; reduce it to one"
         ) from error
-
-
-def user_metrics(
-    metrics: Mapping[str, Metric],
-    output: Any,
-    labels: Any,
-    tolerant: bool,
-    rows: Rows | None = None,
-) -> dict[str, float]:
-    """Return the user's metrics; none for outputs without labels, or without a labelled example.
-
-    `tolerant` leaves out what raises ValueError.
-    """
-    found: dict[str, float] = {}
-    left = len(metrics)
-    for name, metric in metrics.items() if labels is not None and len(labels) else ():
-        left, given, true = left - 1, output, labels
-        # A metric may work in place; tensors are the labelled part of others, which nothing else
-        # reads after the last one.
-        if left or not (isinstance(output, Tensor) and isinstance(labels, Tensor)):
-            given, true = (on_tensors(each, Tensor.clone) for each in (output, labels))
-        try:
-            found[name] = evaluate_metric(name, metric, given, true, rows)
-        except ArgumentError as error:
-            # Such as an area under a curve for a domain with a single class.
-            if not (tolerant and isinstance(error.__cause__, ValueError)):
-                raise
-    return found

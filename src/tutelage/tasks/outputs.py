@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,13 +14,19 @@ from tutelage.nested import index_rows
 from tutelage.objectives import Objective
 from tutelage.rows import Rows
 from tutelage.signals import Batch
-from tutelage.tasks.metrics import places
+from tutelage.tasks.metrics import CountedMetric, places, reads_confusion
 from tutelage.tasks.token_scores import TokenScores
+
+MOST_POSITIONS = 1024
+"""How many positions of a map (pixels of an image) are kept."""
 
 
 @dataclass(frozen=True)
 class Outputs:
     """Model outputs for a data set, with labels and domains; all on the CPU.
+
+    Of a map of classes with more than 1,024 positions an even grid of them is kept, with exact
+    counts of all (`confusion`): otherwise the logits of a set of large images would fill memory.
 
     Args:
         student: Outputs of the evaluated model, `[examples, …]`, or `[rows, …]` with several
@@ -33,6 +40,9 @@ class Outputs:
         scores: Of language models, scores of each row (token), and of other models whose logits
             are too many to keep; `student` and `teacher` are None where they are.
         language: Whether the model is a language model, which has a perplexity.
+        confusion: Of maps of classes: how many positions of each example have a true and a
+            predicted class, `[examples, classes, classes]` in float64, NaN where a logit is.
+        teacher_confusion: That of the teacher.
     """
 
     student: Tensor | None
@@ -43,6 +53,8 @@ class Outputs:
     predictions: Sequence[Any] | None = None
     scores: TokenScores | None = None
     language: bool = False
+    confusion: Tensor | None = None
+    teacher_confusion: Tensor | None = None
 
     @property
     def given(self) -> Any:
@@ -74,14 +86,22 @@ class Outputs:
         """Return the outputs for some examples."""
         own = torch.as_tensor(examples, dtype=torch.int64)
         chosen = own if self.rows is None else self.rows.selected(own.tolist())
-        student, teacher, labels = (
-            None if each is None else index_rows(each, chosen)
-            for each in (self.student, self.teacher, self.labels)
+
+        def part(values: Any, places: Tensor) -> Any:
+            return None if values is None else index_rows(values, places)
+
+        return Outputs(
+            part(self.student, chosen),
+            part(self.teacher, chosen),
+            part(self.labels, chosen),
+            None,
+            None if self.rows is None else self.rows[own],
+            part(self.predictions, own),
+            None if self.scores is None else self.scores[chosen],
+            self.language,
+            part(self.confusion, own),
+            part(self.teacher_confusion, own),
         )
-        rows = None if self.rows is None else self.rows[own]
-        predictions = None if self.predictions is None else index_rows(self.predictions, own)
-        scores = None if self.scores is None else self.scores[chosen]
-        return Outputs(student, teacher, labels, None, rows, predictions, scores, self.language)
 
     def read_by(self, objective: Objective) -> Outputs:
         """Return the same with the predictions that an objective reads in both models' outputs."""
@@ -93,7 +113,13 @@ class Outputs:
 
     def of_teacher(self) -> Outputs:
         """Return the teacher's outputs as those of the evaluated model."""
-        return replace(self, student=self.teacher, teacher=None)
+        return replace(
+            self,
+            student=self.teacher,
+            teacher=None,
+            confusion=self.teacher_confusion,
+            teacher_confusion=None,
+        )
 
     def labelled(self) -> Outputs:
         """Return those of the labelled examples, or rows, without domains and teacher."""
@@ -106,8 +132,45 @@ class Outputs:
             if rows is not None:
                 counts = rows.examples[known].bincount(minlength=self.examples)
                 rows = Rows.counted(counts)
-        return Outputs(student, None, labels, None, rows, self.predictions, scores)
+        return Outputs(
+            student, None, labels, None, rows, self.predictions, scores, confusion=self.confusion
+        )
+
+    def counts(self, metric: CountedMetric) -> tuple[Tensor, Tensor] | None:
+        """Return which examples have a label, and what a metric counts of each; None without."""
+        known = self.known
+        if known is None:
+            return None
+        if self.confusion is not None and reads_confusion(metric):
+            chosen = ~(self.confusion.flatten(1) == 0).all(dim=1)
+            return chosen.nonzero().ravel(), self.confusion[chosen]
+        found = self.labelled()
+        counts = metric.counts(found.given, found.labels, found.rows)
+        if self.rows is not None:
+            known = self.rows.padded(known).flatten(1).any(dim=1)
+            counts = counts[known]
+        return known.nonzero().ravel(), counts
 
     def by_domain(self) -> dict[str, Outputs]:
         """Return the outputs of each domain; empty where the data has no domains."""
         return {name: self[own] for name, own in places(self.domains or ()).items()}
+
+
+def on_grid(rows: Rows) -> tuple[Rows, Tensor | None]:
+    """Return the rows on an even grid of positions, and which of all they are, `[rows]` of bool.
+
+    Of positions of one dimension, and where there are few, these are all rows, and None.
+
+    >>> kept, which = on_grid(Rows(torch.ones(1, 64, 96, dtype=torch.bool)))
+    >>> len(kept), int(which.sum())
+    (704, 704)
+    """
+    positions = rows.positions
+    number, dimensions = math.prod(positions), len(positions)
+    if dimensions < 2 or number <= MOST_POSITIONS:  # noqa: PLR2004 - a text has one
+        return rows, None
+    stride = math.ceil((number / MOST_POSITIONS) ** (1 / dimensions))
+    grid = torch.zeros(positions, dtype=torch.bool, device=rows.mask.device)
+    grid[tuple(slice((min(stride, size) - 1) // 2, None, stride) for size in positions)] = True
+    grid = grid.expand_as(rows.mask)
+    return Rows(rows.mask & grid), rows.of(grid)

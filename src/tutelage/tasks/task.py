@@ -200,6 +200,24 @@ class Task(ABC):
         """
         return None
 
+    def sums(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
+        """Return two sums of each example, whose ratio over all examples is the metric.
+
+        The sum of what its rows (or its one output) add, and their number, `[examples]` in float64;
+        None where the metric is not a mean.
+        """
+        found = self.row_values(name, outputs)
+        if found is None:
+            return None
+        owners, values = found
+        owners = owners if outputs.rows is None else outputs.rows.examples[owners]
+        values = values.double()
+        zeros = values.new_zeros(outputs.examples)
+        return (
+            zeros.index_add(0, owners, values),
+            zeros.index_add(0, owners, torch.ones_like(values)),
+        )
+
     def example_values(
         self, name: str, outputs: Outputs, among: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor] | None:
@@ -207,23 +225,20 @@ class Task(ABC):
 
         None where the metric is not a mean over examples or rows. With several rows an example it
         is a ratio of two sums over examples, and the values linearise it: that of example e is
-        x̄ + G/R · Σ_{i in e} (x_i − x̄), with R rows in G examples.
+        x̄ + G/R · (S_e − R_e x̄), with the sum S_e over its R_e rows, and R rows in G examples.
         """
-        found = self.row_values(name, outputs)
-        if found is None or not len(found[0]):
-            return found
-        owners, values = found
-        owners = owners if outputs.rows is None else outputs.rows.examples[owners]
+        found = self.sums(name, outputs)
+        if found is None:
+            return None
+        sums, counts = found
+        chosen = counts > 0
         if among is not None:
-            chosen = torch.isin(owners, torch.tensor(among))
-            owners, values = owners[chosen], values[chosen]
+            chosen &= torch.isin(torch.arange(len(counts)), torch.tensor(among))
+        examples, sums, counts = chosen.nonzero().ravel(), sums[chosen], counts[chosen]
         if outputs.rows is None:
-            return owners, values
-        examples, place = owners.unique(return_inverse=True)
-        values = values.double()
-        mean = values.mean()
-        sums = values.new_zeros(len(examples)).index_add_(0, place, values - mean)
-        return examples, mean + sums * (len(examples) / len(owners))
+            return examples, sums
+        mean = sums.sum() / counts.sum()
+        return examples, mean + (sums - counts * mean) * (len(examples) / counts.sum())
 
     def resolution(self, name: str, outputs: Outputs) -> float:
         """Return by how much one example can change a mean: 1 for a fraction, 0 for values."""
