@@ -149,14 +149,20 @@ def damage(name, text):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda folder: (folder / "run.json").unlink(), "must be the folder that `distill"),
-        (damage("run.json", "{"), "run.json must be as the run wrote it, got a damaged file"),
-        (damage("run.json", "[]"), "run.json must be as the run wrote it, got a damaged file"),
-        (damage("run.json", '{"run": {}, "made_with": {}}'), "damaged file .KeyError: 'student'"),
-        (lambda folder: (folder / "metrics.jsonl").unlink(), "must hold the run's log, got no"),
-        (damage("metrics.jsonl", ""), "must contain one epoch at least, got none; wait"),
-        (damage("metrics.jsonl", '{"kind"\n'), "metrics.jsonl must be as the run wrote it"),
-        (damage("metrics.jsonl", '{"kind": "epoch"}\n'), "damaged file .KeyError: 'epoch'"),
+        (
+            lambda folder: (folder / "run.json").unlink(),
+            r"run\.json must be as `distill.*FileNotFoundError",
+        ),
+        (damage("run.json", "{"), r"run\.json must be as `distill.*, got"),
+        (damage("run.json", "[]"), r"run\.json must be as `distill.*, got"),
+        (damage("run.json", '{"run": {}, "made_with": {}}'), "got KeyError: 'objective'"),
+        (
+            lambda folder: (folder / "metrics.jsonl").unlink(),
+            r"metrics\.jsonl must be as .*FileNotFoundError",
+        ),
+        (damage("metrics.jsonl", ""), "must have one epoch at least, got none; wait"),
+        (damage("metrics.jsonl", '{"kind"\n'), r"metrics\.jsonl must be as `distill"),
+        (damage("metrics.jsonl", '{"kind": "epoch"}\n'), "got KeyError: 'epoch'"),
         (damage("report.json", "{"), "report.json must be a record of the format"),
     ],
 )
@@ -182,5 +188,5 @@ def test_a_damaged_record_is_named(folder):
 def test_a_damaged_weights_file_is_named(content, folder):
     (folder / "report.json").unlink()
     (folder / "student.safetensors").write_bytes(content)
-    with pytest.raises(tl.RunFolderError, match=r"student\.safetensors must be as the run wrote"):
+    with pytest.raises(tl.RunFolderError, match=r"student\.safetensors must be as `distill"):
         read_run(folder)

@@ -19,7 +19,7 @@ from tutelage.data import randomness
 from tutelage.errors import NonFiniteError, RunFolderError
 from tutelage.files import LogWriter, write_whole
 from tutelage.training.folder import RunFolder, plain, refuse_longer
-from tutelage.training.run_setup import Setup
+from tutelage.training.setup import Setup
 from tutelage.training.state import RunState
 
 FORMAT = 3

@@ -1,4 +1,4 @@
-"""The folder of a run: which run it belongs to, and its files.
+"""The folder of a run: its files, and what a run declares, by which the same call finds it again.
 
 ```
 out/
@@ -13,6 +13,7 @@ out/
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +21,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
-from tutelage.errors import RunFolderError
+from tutelage.data import OnPolicySource
+from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.files import owned, remove_drafts, write_json, writing
-from tutelage.identity import differences
+from tutelage.identity import declared, declared_data, differences, digest, model_identity
 from tutelage.results.summary import versions
+from tutelage.schedules import Constant, Schedule
+from tutelage.training.setup import Setup
 
 OF_RECIPES = {"recipe.yaml", "kept_layers.json", "teacher", "targets", "student", "study"}
 """What recipes write into the folder of their run before it begins."""
@@ -168,3 +173,162 @@ def plain(value: Any) -> Any:
     if type(value) is dict:
         return {plain(key): plain(each) for key, each in value.items()}
     return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
+    """Describe a run by its settings, for readers, without reading weights or data."""
+    distiller, settings, engine = setup.distiller, setup.settings, setup.settings.engine
+    student, state = distiller.student, distiller.student.state_dict()
+    shapes = [(name, list(each.shape)) for name, each in state.items() if isinstance(each, Tensor)]
+    described = {
+        "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
+        "student": f"{type(student).__name__} {digest(repr(shapes))}",
+        "objective": repr(distiller.objective),
+        "train": setup.train.description,
+        "val": None if setup.val is None else setup.val.description,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "optimizer": f"{type(setup.optimizer).__name__} {_groups(setup)}",
+        "scheduler": None
+        if setup.scheduler is None
+        else f"{type(setup.scheduler).__name__} {_plain(setup.scheduler)}",
+        "accumulation": engine.accumulation,
+        "clip_norm": engine.clip_norm,
+        "precision": engine.precision,
+        "monitor": repr(settings.monitor),
+        "processes": processes,
+    }
+    if settings.steps is not None:
+        described["steps"] = settings.steps
+    frozen = [name for name, each in student.named_parameters() if not each.requires_grad]
+    if frozen:
+        described["frozen"] = f"{len(frozen)} parameters {digest(*frozen)}"
+    if settings.transform is not None:
+        described["transform"] = repr(settings.transform)
+    return {
+        name: _ADDRESS.sub("", each) if isinstance(each, str) else each
+        for name, each in described.items()
+    }
+
+
+def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict[str, Any]:
+    """Return all that must be equal for a call to resume a folder's run, as plain data.
+
+    The student's first weights are not part of it, so that a script that does not seed them can
+    be resumed. `objective` is what the objective declared before the run.
+    """
+    (train, val), teacher, settings = setup.data, setup.distiller.teacher, setup.settings
+    own = (
+        "epochs",
+        "steps",
+        "seed",
+        "accumulation",
+        "clip_norm",
+        "precision",
+        "processes",
+        "frozen",
+    )
+    sizes = {name: described[name] for name in ("train", "val") if described[name]}
+    found = {name: described[name] for name in own if name in described} | {
+        "teacher": None if teacher is None else teacher.fingerprint(),
+        "student": model_identity(setup.distiller.student, weights=False),
+        "objective": objective,
+        "train": {**sizes["train"], "content": declared_data(train)},
+        "val": None if val is None else {**sizes["val"], "content": declared_data(val)},
+        "optimizer": {"of": type(setup.optimizer).__name__, "groups": declared(_groups(setup))},
+        "scheduler": None
+        if setup.scheduler is None
+        else {"of": type(setup.scheduler).__name__, **declared(_plain(setup.scheduler))},
+        "monitor": declared(settings.monitor),
+    }
+    used = _in_use(setup)
+    before, after = _LEFT.get(settings.out, ({}, {}))
+    return found | {
+        name: before[name] if name in before and each == after[name] else each
+        for name, each in used.items()
+    }
+
+
+def note_use(setup: Setup, run: dict[str, Any]) -> None:
+    """Remember how a run leaves what may change by being used, as a transform that counts.
+
+    The same call in this process then finds its run again, as one in another process does.
+    """
+    now = _in_use(setup)
+    _LEFT[setup.settings.out] = {name: run[name] for name in now}, now
+
+
+_LEFT: dict[Path | None, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+
+def _in_use(setup: Setup) -> dict[str, Any]:
+    for each in setup.settings.metrics.values():
+        reset = getattr(each, "reset", None)
+        if callable(reset):
+            reset()  # what it has counted is not what it is
+    metrics = {name: declared(each) for name, each in setup.settings.metrics.items()}
+    return {"transform": declared(setup.settings.transform), "metrics": metrics}
+
+
+def why_not_longer(setup: Setup | None) -> str:
+    """Return what in a run depends on its number of epochs; an empty text for nothing.
+
+    Without a setup it is for stages. Functions of the user's that read `batch.progress` are not
+    looked into.
+    """
+    if setup is None:
+        return "a stage begins where the one before it ends"
+    if setup.scheduler is not None:
+        return f"the scheduler ({type(setup.scheduler).__name__}) goes over all steps"
+    own = [setup.distiller.objective, setup.settings.transform]
+    own += [setup.train.policy.share] if isinstance(setup.train, OnPolicySource) else []
+    found = next((each for one in own for each in _schedules(one)), None)
+    return "" if found is None else f"the schedule {found} goes over all epochs"
+
+
+def _schedules(value: object, depth: int = 8) -> Iterator[Schedule]:
+    """Yield the schedules in an objective or a transform that are not constant."""
+    if isinstance(value, Schedule):
+        if not isinstance(value, Constant):
+            yield value
+    elif depth and isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _schedules(each, depth - 1)
+    elif depth and hasattr(value, "__dict__") and not isinstance(value, (type, Tensor)):
+        parts = list(value.children()) if isinstance(value, nn.Module) else []
+        yield from _schedules([*vars(value).values(), *parts], depth - 1)
+
+
+def check_progress(setup: Setup) -> None:
+    """Refuse what changes over training where nobody can tell how far that is.
+
+    With several epochs it changes from one to the next.
+    """
+    if setup.settings.epochs != 1 or setup.train.batches_per_epoch() is not None:
+        return
+    if moving := why_not_longer(setup):
+        raise ArgumentError(
+            f"`train` must have a length in a single epoch where {moving}, got data without one, "
+            "so that it would stay at its first value; give the data __len__, several epochs, or "
+            "a constant"
+        )
+
+
+def _groups(setup: Setup) -> list[dict[str, Any]]:
+    """Return the settings of the optimizer's groups, and the sizes of their parameters."""
+    return [
+        {key: value for key, value in group.items() if key != "params"}
+        | {"parameters": sum(each.numel() for each in group["params"])}
+        for group in setup.optimizer.param_groups
+    ]
+
+
+def _plain(value: object) -> dict[str, Any]:
+    return {
+        key: each
+        for key, each in sorted(vars(value).items())
+        if isinstance(each, (int, float, str, bool)) and not key.startswith("_")
+    }

@@ -267,7 +267,11 @@ _BEST = re.compile(r"best-(\d+)\.safetensors")
 
 
 def read_run(folder: Path) -> Record:
-    """Return the record of a run's folder: what was measured before, else what was logged."""
+    """Return the record of a run's folder: what was measured before, else what was logged.
+
+    Raises:
+        RunFolderError: The folder is none of a run, has no epoch yet, or a file is damaged.
+    """
     logged, report = _read(folder), folder / "report.json"
     if not report.exists():
         return logged
@@ -298,7 +302,14 @@ def _read(folder: Path) -> Record:
     own = {key: each for key, each in metrics.items() if "/" not in key and key != "loss"}
     student = record.arm(STUDENT)
     student = replace(student, trials=(replace(student.trials[0], metrics=own),))
-    cost = None if found.weights is None else _cost(found.weights)
+    cost = None
+    if found.weights is not None:
+        with (
+            _reading(found.weights),
+            safe_open(found.weights, "pt") as file,
+        ):  # sizes alone are read
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        cost = Cost(sum(math.prod(shape) for shape in shapes), found.weights.stat().st_size)
     return decided(
         replace(
             record,
@@ -312,17 +323,20 @@ def _read(folder: Path) -> Record:
 
 def _training(folder: Path) -> _Found:
     """Read the folder of a training, or of the stages that have begun."""
-    path = folder / "run.json"
-    expected = f"{folder} must be the folder that `distill(..., out=...)` made, with a run.json"
-    with _reading(path, expected):
-        run = json.loads(path.read_text(encoding="utf-8"))
+    with _reading(folder / "run.json"):
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         settings, made_with = dict(run["run"]), dict(run["made_with"])
         names = list(settings.pop("stages", ()))
-        _require(settings, *(("objective",) if names else ("student", "objective")))
+        _ = settings["objective"], names or settings["student"]  # without which there is no record
     if names:
         return _stages(folder, names, settings)
     history = _history(folder / "metrics.jsonl")
-    best = _best_epoch(folder, history)
+    if not history:
+        raise RunFolderError(f"{folder} must have one epoch at least, got none; wait for the first")
+    logged = {epoch["epoch"] for epoch in history}
+    found = (_BEST.fullmatch(path.name) for path in folder.glob("best-*.safetensors"))
+    kept = {int(match[1]) for match in found if match is not None}
+    best = max(kept & logged, default=history[-1]["epoch"])
     files = (folder / "student.safetensors", folder / f"best-{best}.safetensors")
     weights = next((file for file in files if file.exists()), None)
     return _Found(settings, made_with, history, best, weights)
@@ -330,13 +344,9 @@ def _training(folder: Path) -> _Found:
 
 def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
     """Read the stages as far as they have come; the first must have begun."""
-    logs = {name: folder / name / "metrics.jsonl" for name in names[1:]}
-    has_epochs = [
-        name
-        for name, log in logs.items()
-        if log.exists() and b'"kind": "epoch"' in log.read_bytes()
-    ]
-    stages = {name: _training(folder / name) for name in (names[0], *has_epochs)}
+    later = [name for name in names[1:] if (folder / name / "metrics.jsonl").exists()]
+    begun = [name for name in later if _history(folder / name / "metrics.jsonl")]
+    stages = {name: _training(folder / name) for name in (names[0], *begun)}
     *earlier, last = stages.values()
     return replace(
         last,
@@ -348,56 +358,22 @@ def _stages(folder: Path, names: list[str], planned: dict[str, Any]) -> _Found:
 
 def _history(log: Path) -> list[dict[str, Any]]:
     """Return the log's epochs; a last line that is being written does not count yet."""
-    with _reading(log, f"{log} must hold the run's log"):
+    with _reading(log):
         *lines, _unfinished = log.read_bytes().split(b"\n")
-        records = [json.loads(line) for line in lines]
-        epochs = [  # as the run had them: JSON's null was NaN or infinite
-            {key: math.nan if value is None else value for key, value in each.items()}
-            for each in records
-            if each["kind"] == "epoch"
-        ]
-        for each in epochs:
-            del each["kind"]
-            _require(each, "epoch", "step", "train/loss")
-    if not epochs:
-        raise RunFolderError(
-            f"{log} must contain one epoch at least, got none; wait until the first one is done"
-        )
-    return epochs
-
-
-def _best_epoch(folder: Path, history: Sequence[Mapping[str, Any]]) -> int:
-    """Return the epoch whose weights are kept, from the file's name if there was validation."""
-    logged = [epoch["epoch"] for epoch in history]
-    found = (_BEST.fullmatch(path.name) for path in folder.glob("best-*.safetensors"))
-    kept = [int(match[1]) for match in found if match is not None]
-    return max((epoch for epoch in kept if epoch in logged), default=logged[-1])
-
-
-def _cost(weights: Path) -> Cost:
-    """Count the numbers in a safetensors file, without reading them."""
-    with _reading(weights), safe_open(weights, "pt") as file:
-        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-        return Cost(sum(math.prod(shape) for shape in shapes), weights.stat().st_size)
-
-
-def _require(record: Mapping[str, Any], *keys: str) -> None:
-    """Raise a KeyError for what the record cannot do without."""
-    for key in keys:
-        if key not in record:
-            raise KeyError(key)
+        epochs = [each for each in map(json.loads, lines) if each["kind"] == "epoch"]
+        _ = [(each["epoch"], each["step"], each["train/loss"]) for each in epochs]
+    return [  # as the run had them: JSON's null was NaN or infinite
+        {key: math.nan if value is None else value for key, value in each.items() if key != "kind"}
+        for each in epochs
+    ]
 
 
 @contextmanager
-def _reading(path: Path, expected: str = "") -> Iterator[None]:
-    """Turn what goes wrong in reading a file into an error; `expected` is for a file not there."""
+def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        if expected and isinstance(error, OSError):
-            why = (error.strerror or str(error)).lower()
-            raise RunFolderError(f"{expected}, got {why}; give the folder of a run") from error
         raise RunFolderError(
-            f"{path} must be as the run wrote it, got a damaged file ({type(error).__name__}: "
-            f"{error}); bring it back, or remove what was not written by the run"
+            f"{path} must be as `distill(..., out=...)` wrote it, got {type(error).__name__}: "
+            f"{error}; give the folder of a run, and bring back what is missing or damaged"
         ) from error

@@ -19,18 +19,18 @@ from tutelage.layers.wrapper import unwrapped
 from tutelage.objectives import Objective
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
-from tutelage.training.folder import RunFolder
-from tutelage.training.loop import Loop
-from tutelage.training.notices import warn_returned
-from tutelage.training.run_identity import (
+from tutelage.training.folder import (
+    RunFolder,
     check_progress,
     declare_run,
     describe_run,
     note_use,
     why_not_longer,
 )
-from tutelage.training.run_setup import make_setup
+from tutelage.training.loop import Loop
+from tutelage.training.notices import warn_returned
 from tutelage.training.settings import Settings
+from tutelage.training.setup import make_setup
 from tutelage.training.state import RunState
 
 _MOST_SHOWN = 6

@@ -27,13 +27,12 @@ from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import save_student
-from tutelage.training.folder import RunFolder
+from tutelage.training.folder import RunFolder, why_not_longer
 from tutelage.training.monitor import Monitor, as_monitor
 from tutelage.training.notices import warn_returned
 from tutelage.training.parts import freezing
 from tutelage.training.record import joined_history, joined_settings
 from tutelage.training.run import Run, own_copies, train_run
-from tutelage.training.run_identity import why_not_longer
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Settings
 
 _SEEDS_APART = 1_000_003
