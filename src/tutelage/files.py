@@ -137,8 +137,8 @@ def writing(folder: Path, error: type[TutelageError]) -> Iterator[None]:
         yield
     except OSError as cause:
         raise error(
-            f"`out` must be a folder that can be written, got {folder} with {cause}; choose "
-            "another, or mend its permissions"
+            f"`out` must be a folder that can be written, got {folder} with {cause}; free space, "
+            "fix its permissions, or choose another: what is finished is kept"
         ) from cause
 
 

@@ -12,9 +12,9 @@ from tutelage.store import (
     Manifest,
     TargetStore,
     close_store,
-    damage,
     find_damage,
     reopen_store,
+    shards,
 )
 from tutelage.store.manifest import NAME
 
@@ -91,8 +91,8 @@ def test_opening_checks_a_random_sample_of_blocks(tmp_path):
 
 def test_opening_reads_few_of_many_blocks(tmp_path, monkeypatch):
     store, read = make(tmp_path / "store", examples=400), []
-    real = damage.block_checksum
-    monkeypatch.setattr(damage, "block_checksum", lambda *a: read.append(a[-1]) or real(*a))
+    real = shards._block_checksum
+    monkeypatch.setattr(shards, "_block_checksum", lambda *a: read.append(a[-1]) or real(*a))
     TargetStore.open(store.path)
     assert len(read) == 8
     assert {0, 49} < set(read)
@@ -130,23 +130,14 @@ def test_only_damaged_blocks_are_computed_again(tmp_path):
         (lambda c: c.update(format=3), "format 2, got 3, of another version of tutelage; upgrade"),
         (lambda c: c.update(format=0), "format 2, got 0, .* or call tl.label"),
         (lambda c: c.update(format="2"), "got format: Input should be a valid int"),
-        (lambda c: c.pop("format"), "content that does not match its checksum"),
+        (lambda c: c.pop("format"), "content that differs from its checksum"),
         (lambda c: c.update(teacher=3), "teacher: Input should be a valid string"),
         (lambda c: c["data"].pop("examples"), "data.examples: Field required"),
         (lambda c: c["data"].update(examples=0), "data.examples: Input should be greater than 0"),
         (lambda c: c["views"].update(count="two"), "views.count: Input should be a valid int"),
         (lambda c: c["settings"].update(dtype="int8"), "settings.dtype: Input should be"),
         (lambda c: c.update(block_rows=0), "block_rows: Input should be greater than 0"),
-        (lambda c: c.update(block_rows=9), "checksums must match the blocks"),
-        (lambda c: c.update(fields=[]), "there must be fields"),
         (lambda c: c["fields"][0].update(form="sparse"), "fields.0.form: Input should be"),
-        (lambda c: c.update(answers="x"), "only if, they differ"),
-        (lambda c: c["fields"][0].update(by_answer=True), "only if, they differ"),
-        (lambda c: c["checksums"].popitem(), "checksums must match the blocks"),
-        (
-            lambda c: c["checksums"].update({"output.0002.npy": "x" * 8}),
-            "checksums.output.0002.npy: String should match pattern",
-        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Pydantic serializer")

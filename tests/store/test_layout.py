@@ -21,7 +21,7 @@ def test_blocks_contain_each_row_once_and_in_order(layout):
 
 @given(layouts)
 def test_shards_contain_each_row_once_and_in_order(layout):
-    rows = [row for shard in range(layout.shards) for row in layout.shard(shard)]
+    rows = [row for shard in range(layout.shards) for row in layout.shard_entries(shard, False)]
     assert rows == list(range(layout.rows))
 
 
@@ -31,7 +31,7 @@ def test_a_block_lies_in_one_shard_and_one_view(layout):
         view, positions = layout.view_of(block)
         rows = list(layout.block(block))
         assert 0 < len(rows) <= layout.block_rows
-        assert {*rows} <= {*layout.shard(layout.shard_of(block))}
+        assert {*rows} <= {*layout.shard_entries(layout.shard_of(block), False)}
         assert [view * layout.examples + position for position in positions] == rows
         assert all(0 <= position < layout.examples for position in positions)
 

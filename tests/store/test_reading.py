@@ -66,14 +66,14 @@ def test_repr_and_properties(large):
 
 @pytest.mark.parametrize("rows", [[-1], [111], [0, 5, 10**12]])
 def test_a_row_out_of_range_is_refused(rows, large):
-    with pytest.raises(StoreError, match="rows must lie between 0 and 110, got"):
+    with pytest.raises(StoreError, match=r"rows must be integers from 0 to 110.*got int64 from"):
         large.read("output", rows)
 
 
-@pytest.mark.parametrize("rows", [[True, False], torch.ones(37) > 0, [0.0, 1.5], 3, [[0, 1]]])
-def test_rows_that_are_no_list_of_integers_are_refused(rows, large):
+@pytest.mark.parametrize("rows", [[True, False], torch.ones(37) > 0, [0.0, 1.5]])
+def test_rows_that_are_not_integers_are_refused(rows, large):
     """A mask would be read as rows 0 and 1."""
-    with pytest.raises(StoreError, match="rows must be a list of integers, got"):
+    with pytest.raises(StoreError, match=r"rows must be integers from 0 .*got (bool|float64) from"):
         large.read("output", rows)
 
 

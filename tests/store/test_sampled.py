@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import tutelage as tl
 from tutelage.errors import ModelError
 from tutelage.objectives import coarse_soft_targets, soft_targets
-from tutelage.store.forms import counted, sample_classes
+from tutelage.store.fields import counted, sample_classes
 
 TEMPERATURES = (1.0, 4.0)
 

@@ -17,8 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForCondition
 import tutelage as tl
 from tutelage.signals import CoarseLogits, IndexedExample, Signals
 from tutelage.store import layout
-from tutelage.store.fields import Field
-from tutelage.store.forms import decode, encode, packed_ids, unpacked_ids
+from tutelage.store.fields import Field, decode, encode, packed_ids, unpacked_ids
 
 CLASSES, K = 70_000, 8  # more classes than two bytes can number
 

@@ -102,7 +102,7 @@ def test_a_full_disk_at_the_end(whole, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "write_at", full)
-    with pytest.raises(StoreError, match=r"folder must be writable, got .* No space left"):
+    with pytest.raises(StoreError, match=r"can be written, got .* No space left"):
         close_store(tmp_path / "store", made)
     monkeypatch.undo()
     close_store(tmp_path / "store", made)
@@ -198,7 +198,7 @@ def test_a_batch_without_a_field_is_refused(tmp_path):
 
 
 def test_a_read_only_folder_is_refused(tmp_path):
-    with pytest.raises(StoreError, match=r"must be writable, got .*nowhere"):
+    with pytest.raises(StoreError, match=r"can be written, got .*nowhere"):
         StoreWriter(tmp_path / "nowhere", manifest([dense()]))
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import tutelage as tl
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ModelError
 from tutelage.signals import Batch
 from tutelage.teachers import Ensemble, Live, Specialists, as_teacher
 from tutelage.wants import OUTPUT
@@ -33,12 +33,6 @@ def test_a_list_in_a_dict_is_a_domains_ensemble():
     output = teacher.signals(Batch(X[:2], domain=["a", "b"]), OUTPUT).output
     expected = torch.stack([(A(X[0]) + B(X[0])) / 2, C(X[1])]).detach()
     torch.testing.assert_close(output, expected)
-
-
-@pytest.mark.parametrize("nothing", [[], {}, ()])
-def test_an_empty_collection_is_refused(nothing):
-    with pytest.raises(ArgumentError, match=r"at least one, got"):
-        as_teacher(nothing)
 
 
 @pytest.mark.parametrize("wrong", [{"a": 3}, [A, None], b"ab", 3])

@@ -39,22 +39,11 @@ WRAPS = {
 
 
 @pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-def test_an_error_of_a_teacher_is_the_cause_of_one_that_names_it(wrap):
-    distiller = tl.Distiller(nn.Linear(3, 3), wrap(Custom(broken)), tl.SoftTargets(2))
-    with pytest.raises(ModelError, match=r"teacher \(Custom\) .*KeyError.*yesterday") as caught:
-        distiller(Batch(X, domain=["a"] * 4))
-    assert isinstance(caught.value.__cause__, KeyError)
-
-
-@pytest.mark.parametrize(("output", "message"), [
-    (lambda batch: batch.inputs, "must return tl.Signals, got Tensor"),
-    (lambda _: None, "must return tl.Signals, got NoneType"),
-    (lambda _: tl.Signals(), "got signals without its output"),
-])  # fmt: skip
-@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
-def test_a_missing_output_is_named(wrap, output, message):
-    distiller = tl.Distiller(nn.Linear(3, 3), wrap(Custom(output)), tl.SoftTargets(2))
-    with pytest.raises(ModelError, match=rf"teacher \(Custom\) .*{message}"):
+def test_a_missing_output_is_named(wrap):
+    distiller = tl.Distiller(
+        nn.Linear(3, 3), wrap(Custom(lambda _: tl.Signals())), tl.SoftTargets(2)
+    )
+    with pytest.raises(ModelError, match=r"teacher \(Custom\) .*got signals without its output"):
         distiller(Batch(X, domain=["a"] * 4))
 
 
@@ -62,14 +51,6 @@ def test_missing_features_are_named():
     teacher = Custom(lambda batch: tl.Signals(batch.inputs))
     with pytest.raises(ModelError, match="got signals without 'layer3'"):
         tl.teachers.ask(teacher, Batch(X), Fields(True, frozenset({"layer3"})))
-
-
-@pytest.mark.parametrize("name", ["weights", "average"])
-def test_an_error_of_an_ensembles_function_names_the_argument(name):
-    teacher = Ensemble([nn.Linear(3, 3)] * 2, **{name: broken})
-    with pytest.raises(ModelError, match=rf"`{name}` must be a function .*KeyError") as caught:
-        teacher.signals(Batch(X), OUTPUT)
-    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_out_of_memory_errors_are_not_wrapped():

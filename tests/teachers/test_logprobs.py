@@ -45,7 +45,7 @@ def test_a_row_padded_by_a_known_id_keeps_its_probability():
     ],
 )
 def test_an_incomplete_record_is_refused(record):
-    with pytest.raises(tl.DataError, match="must be complete, got an answer that cannot be read"):
+    with pytest.raises(tl.DataError, match="must be complete, in a form that is known"):
         TokenLogprobs.of(record, [1, 2])
 
 

@@ -117,7 +117,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("labels", [["dog", "hound"], [1, 1], []])
     def test_two_labels_of_one_class_or_none(self, labels):
-        with pytest.raises(ArgumentError, match="must be different classes, at least one"):
+        with pytest.raises(ArgumentError, match=r"must be different classes .*at least one"):
             Specialist(net(3), labels, True, CLASSES, {"hound": "dog"})
 
     def test_a_class_name_twice(self):

@@ -95,5 +95,3 @@ def test_inverse_variance():
 def test_a_variance_must_be_positive(wrong):
     with pytest.raises(ArgumentError, match=r"`variances` must .*mean squared error"):
         inverse_variance([1.0, wrong])
-    with pytest.raises(ArgumentError, match="must be a list of numbers, got"):
-        inverse_variance(2.0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from zlib import crc32
 
 from tutelage.files import flush, write_at
+from tutelage.store.manifest import Manifest
 
 Checksums = tuple[int, ...]
 """The CRC-32 of a block in each column."""
@@ -54,6 +55,21 @@ def read_journals(folder: Path, columns: int, blocks: int) -> dict[int, Checksum
             if len(checksums) == columns and 0 <= number < blocks:
                 finished[number] = tuple(checksums)
     return finished
+
+
+def known_checksums(folder: Path, manifest: Manifest) -> dict[int, Checksums]:
+    """Return the checksums of each finished block, in each column."""
+    layout, known = manifest.layout, manifest.checksums
+    if known is None:
+        return read_journals(folder, len(manifest.columns), layout.blocks)
+    columns = [
+        "".join(known[column.file(shard)] for shard in range(layout.shards))
+        for column in manifest.columns
+    ]
+    return {
+        block: tuple(int(digits[8 * block : 8 * block + 8], 16) for digits in columns)
+        for block in range(layout.blocks)
+    }
 
 
 def _whole_lines(path: Path) -> tuple[list[list[int]], int]:

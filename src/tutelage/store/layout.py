@@ -78,10 +78,11 @@ class Layout:
         """Return the blocks of a shard."""
         return range(self.blocks)[number * self.shard_blocks :][: self.shard_blocks]
 
-    def shard(self, number: int) -> range:
-        """Return the rows of a shard."""
+    def shard_entries(self, number: int, by_answer: bool) -> range:
+        """Return the entries of a shard of a column."""
         blocks = self.blocks_of_shard(number)
-        return range(self.block(blocks[0]).start, self.block(blocks[-1]).stop)
+        rows = range(self.block(blocks[0]).start, self.block(blocks[-1]).stop)
+        return self.entries(rows, by_answer)
 
     def entries(self, rows: range, by_answer: bool) -> range:
         """Return the entries of some rows in a column: the rows themselves, or their answers."""

@@ -12,27 +12,43 @@ import json
 import zlib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    NonNegativeInt,
-    PositiveInt,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from tutelage.errors import StoreError
 from tutelage.files import write_whole
-from tutelage.store.fields import Column, Entry, Field, Settings
+from tutelage.store.fields import Column, Entry, Field, Float
 from tutelage.store.layout import Layout
+from tutelage.wants import Fields
 
 FORMAT = 2
 NAME = "manifest.json"
 _AGAIN = "call tl.label with the same arguments and another folder, or remove this one"
+
+
+class Settings(Entry):
+    """The arguments of `label`, which must be equal for a call to resume a store.
+
+    The batch size is one of them, since another may change the last bit of the teacher's outputs.
+    """
+
+    output: bool
+    features: tuple[str, ...]
+    top_k: PositiveInt | None
+    sampled_classes: PositiveInt | None = None
+    temperature: PositiveFloat = 1.0
+    dtype: Float
+    batch_size: PositiveInt
+    precision: str
+    compile: bool
+
+    @property
+    def fields(self) -> Fields:
+        """The signals that are required of the teacher."""
+        return Fields(self.output, frozenset(self.features))
 
 
 class Data(Entry):
@@ -69,26 +85,7 @@ class Manifest(Entry):
     block_rows: PositiveInt
     shard_blocks: PositiveInt
     answers: str | None = None
-    checksums: dict[str, Annotated[str, StringConstraints(pattern="^[0-9a-f]*$")]] | None = None
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        if not self.fields:
-            raise ValueError("there must be fields")
-        if any(each.by_answer for each in self.fields) != (self.answers is not None):
-            raise ValueError("the numbers of answers must be there if, and only if, they differ")
-        if self.offsets is not None and len(self.offsets) != self.layout.rows + 1:
-            raise ValueError("there must be a number of answers for each row")
-        if self.checksums is not None:
-            layout = self.layout
-            due = {
-                column.file(shard): 8 * len(layout.blocks_of_shard(shard))
-                for column in self.columns
-                for shard in range(layout.shards)
-            }
-            if {file: len(digits) for file, digits in self.checksums.items()} != due:
-                raise ValueError("checksums must match the blocks")
-        return self
+    checksums: dict[str, str] | None = None
 
     @property
     def layout(self) -> Layout:
@@ -102,23 +99,24 @@ class Manifest(Entry):
         """The first answer of each row, and the number of all; None without such columns."""
         if self.answers is None:
             return None
-        return np.concatenate([[0], unpacked_numbers(self.answers).cumsum()])
-
-    @property
-    def file_bytes(self) -> int:
-        """The size of all files of rows."""
-        layout = self.layout
-        return sum(
-            column.file_bytes(len(layout.entries(layout.shard(shard), column.by_answer)))
-            for column in self.columns
-            for shard in range(layout.shards)
-        )
+        numbers = np.frombuffer(zlib.decompress(base64.b64decode(self.answers)), "<u4")
+        return np.concatenate([[0], numbers.astype(np.int64).cumsum()])
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of all fields, in order."""
         return tuple(
             column for number, field in enumerate(self.fields) for column in field.columns(number)
+        )
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of all files of rows."""
+        layout = self.layout
+        return sum(
+            column.file_bytes(len(layout.shard_entries(shard, column.by_answer)))
+            for column in self.columns
+            for shard in range(layout.shards)
         )
 
     def identity(self) -> dict[str, Any]:
@@ -161,36 +159,19 @@ class Manifest(Entry):
                 )
             content.pop("checksum", None)
             manifest = cls.model_validate_json(json.dumps(content))
+            if manifest.text() == text:
+                return manifest
+            fault = "content that differs from its checksum"
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise _damaged(path, f"{where or 'it'}: {first['msg']}") from error
-        if manifest.text() != text:
-            raise _damaged(path, "content that does not match its checksum")
-        return manifest
+            fault = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+        raise StoreError(f"{path} must be as it was written, got {fault}; {_AGAIN}")
 
 
 def packed_numbers(numbers: NDArray[np.int64]) -> str:
-    """Return whole numbers as text: four bytes each, compressed by zlib, in Base64."""
+    """Return integers as text: four bytes each, compressed by zlib, in Base64."""
     return base64.b64encode(zlib.compress(numbers.astype("<u4").tobytes(), 9)).decode("ascii")
-
-
-def unpacked_numbers(text: str) -> NDArray[np.int64]:
-    """Return the numbers that `packed_numbers` packed.
-
-    Raises:
-        ValueError: The text is another one.
-    """
-    try:
-        content = zlib.decompress(base64.b64decode(text, validate=True))
-        return np.frombuffer(content, "<u4").astype(np.int64)
-    except zlib.error as error:
-        raise ValueError(f"the numbers of answers are damaged ({error})") from error
 
 
 def _rendered(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _damaged(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path} must be as it was written, got {what}; {_AGAIN}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,10 @@ from torch import Tensor
 
 from tutelage.errors import StoreError
 from tutelage.signals import CoarseLogits
-from tutelage.store.damage import Damage, find_damage
-from tutelage.store.fields import Field
-from tutelage.store.forms import decode
+from tutelage.store.fields import Field, decode
 from tutelage.store.layout import Layout
 from tutelage.store.manifest import Manifest
+from tutelage.store.shards import Damage, find_damage
 
 _MOST_NAMED = 3
 
@@ -96,7 +95,7 @@ class TargetStore:
             rows: Row numbers, view · examples + index, in any order.
 
         Raises:
-            StoreError: There is no such field or row, or rows are no list of integers.
+            StoreError: There is no such field or row, or rows are not integers.
         """
         names = [field.name for field in self.fields]
         if name not in names:
@@ -107,18 +106,19 @@ class TargetStore:
         number = names.index(name)
         wanted, field = self._numbers(rows), self.fields[number]
         if field.by_answer:
-            first, counts = self._offsets()[wanted], self.answers(wanted)
+            first, counts = cast("Any", self.layout.offsets)[wanted], self.answers(wanted)
             wanted = np.repeat(first - counts.cumsum() + counts, counts) + np.arange(counts.sum())
-        starts = [
-            self.layout.entries(self.layout.shard(each), field.by_answer).start
-            for each in range(self.layout.shards)
-        ]
-        columns = [_take(shards, wanted, np.array(starts)) for shards in self._shards(number)]
-        return decode(field, columns)
+        starts = np.array(
+            [
+                self.layout.shard_entries(each, field.by_answer).start
+                for each in range(self.layout.shards)
+            ]
+        )
+        return decode(field, [_take(shards, wanted, starts) for shards in self._shards(number)])
 
     def answers(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> NDArray[np.int64]:
         """Return how many answers some rows have, in a store of examples with different numbers."""
-        numbers, offsets = self._numbers(rows), self._offsets()
+        numbers, offsets = self._numbers(rows), cast("Any", self.layout.offsets)
         return offsets[numbers + 1] - offsets[numbers]
 
     def verify(self) -> Iterator[Damage]:
@@ -128,44 +128,29 @@ class TargetStore:
     def _shards(self, number: int) -> list[list[NDArray[np.generic]]]:
         """Return the read-only memory maps of each column of a field."""
         if number not in self._maps:
-            try:
-                # As plain views: memmap's own indexing costs several times more.
-                self._maps[number] = [
-                    [
-                        np.asarray(np.load(self.path / column.file(shard), mmap_mode="r"))
-                        for shard in range(self.layout.shards)
-                    ]
-                    for column in self.fields[number].columns(number)
+            # As plain views: memmap's own indexing costs several times more.
+            self._maps[number] = [
+                [
+                    np.asarray(np.load(self.path / column.file(shard), mmap_mode="r"))
+                    for shard in range(self.layout.shards)
                 ]
-            except (OSError, ValueError) as error:
-                raise StoreError(
-                    f"the files of the store {self.path} must be readable, got {error}; call "
-                    "tl.label with the same arguments and verify=True"
-                ) from error
+                for column in self.fields[number].columns(number)
+            ]
         return self._maps[number]
 
     def _numbers(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> NDArray[np.int64]:
-        """Return row numbers as an array; refuse what is none, such as a mask."""
+        """Return row numbers as an array; a mask would be read as rows 0 and 1, −1 as the last."""
         numbers = np.asarray(rows)
-        if numbers.ndim != 1 or (len(numbers) and numbers.dtype.kind not in "iu"):
+        if numbers.size == 0:
+            return numbers.astype(np.int64)
+        last = self.layout.rows - 1
+        if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() > last:
             raise StoreError(
-                f"rows must be a list of integers, got {numbers.dtype} {list(numbers.shape)}; of "
-                "a mask, give the numbers of the rows: mask.nonzero().flatten()"
-            )
-        if len(numbers) and not (numbers.min() >= 0 and numbers.max() < self.layout.rows):
-            raise StoreError(
-                f"rows must lie between 0 and {self.layout.rows - 1}, got {numbers.min()} to "
-                f"{numbers.max()}; a row's number is view · {len(self)} + index"
+                f"rows must be integers from 0 to {last}, view · {len(self)} + index, got "
+                f"{numbers.dtype} from {numbers.min()} to {numbers.max()}; of a mask, give "
+                "mask.nonzero().flatten()"
             )
         return numbers.astype(np.int64, copy=False)
-
-    def _offsets(self) -> NDArray[np.int64]:
-        if self.layout.offsets is None:
-            raise StoreError(
-                f"the store {self.path} must have examples with different numbers of answers, got "
-                "one with as many for every example; read it by rows"
-            )
-        return self.layout.offsets
 
 
 def _take(

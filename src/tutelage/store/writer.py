@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
@@ -12,10 +11,16 @@ import numpy as np
 from torch import Tensor
 
 from tutelage.errors import ModelError, StoreError
-from tutelage.files import remove_drafts
+from tutelage.files import remove_drafts, writing
 from tutelage.signals import CoarseLogits, Signals
-from tutelage.store.forms import Arrays, encode
-from tutelage.store.journal import Checksums, Journal, journals, read_journals
+from tutelage.store.fields import Arrays, encode
+from tutelage.store.journal import (
+    Checksums,
+    Journal,
+    journals,
+    known_checksums,
+    read_journals,
+)
 from tutelage.store.manifest import Manifest
 from tutelage.store.shards import ShardFiles
 
@@ -35,7 +40,7 @@ class StoreWriter:
         self._files = ShardFiles(folder, self._columns, self.layout)
         self._waiting: dict[int, Checksums] = {}
         self._last_commit = time.monotonic()
-        with _writing(folder):
+        with writing(folder, StoreError):
             self.finished = set(read_journals(folder, len(self._columns), self.layout.blocks))
             self._journal = Journal(folder, process)
             self._files.make_all()
@@ -67,9 +72,8 @@ class StoreWriter:
             part = range(rows.start + done, rows.start + done + _examples(signals))
             if part.stop > rows.stop:
                 break
-            self._check_answers(signals, part)
-            arrays = self._encoded(signals, part.start)
-            with _writing(self.folder):
+            arrays = self._encoded(signals, part)
+            with writing(self.folder, StoreError):
                 for number, (column, array) in enumerate(zip(self._columns, arrays, strict=True)):
                     content = column.bytes_of(array)
                     checksums[number] = crc32(content, checksums[number])
@@ -90,40 +94,32 @@ class StoreWriter:
         # Not retried after a failure: a second flush may succeed although the system has dropped
         # what the first one could not write.
         waiting, self._waiting = self._waiting, {}
-        with _writing(self.folder):
+        with writing(self.folder, StoreError):
             self._files.flush()
             if waiting:
                 self._journal.write(waiting)
         self._last_commit = time.monotonic()
 
-    def _check_answers(self, signals: Signals, rows: range) -> None:
-        """Refuse other numbers of answers than were counted, and for which there is place."""
-        offsets = self.layout.offsets
-        if offsets is None:
-            return
-        expected = np.diff(offsets[rows.start : rows.stop + 1]).tolist()
-        found = None if signals.rows is None else signals.rows.counts.tolist()
-        if found != expected:
-            raise StoreError(
-                f"the teacher must answer for {expected[:4]} tokens of the examples from row "
-                f"{rows.start} on, got {None if found is None else found[:4]}; give data that does "
-                "not change, and label again into another folder"
-            )
-
-    def _encoded(self, signals: Signals, first_row: int) -> Arrays:
-        fields, output = self.manifest.fields, signals.output
+    def _encoded(self, signals: Signals, rows: range) -> Arrays:
+        fields, output, offsets = self.manifest.fields, signals.output, self.layout.offsets
+        if offsets is not None:  # there is only place for the answers that were counted
+            expected = np.diff(offsets[rows.start : rows.stop + 1]).tolist()
+            found = None if signals.rows is None else signals.rows.counts.tolist()
+            if found != expected:
+                raise StoreError(
+                    f"the teacher must answer for {expected[:4]} tokens of the examples from row "
+                    f"{rows.start} on, got {None if found is None else found[:4]}; give data that "
+                    "does not change, and label again into another folder"
+                )
         if fields[0].form == "coarse" and self.manifest.settings.top_k is None:
             ids = output.ids if isinstance(output, CoarseLogits) else output
             width, known = ids.shape[1] if isinstance(ids, Tensor) else 0, fields[0].shape[0]
-            if width > known:
+            if width > known:  # the least probable would be lost
                 raise ModelError(
                     f"the teacher must know at most {known} classes of an example, as in its first "
                     f"batch, got {width}; give `top_k`, the largest number to store"
                 )
-        arrays: Arrays = []
-        for field in fields:
-            arrays += encode(field, signals, first_row)
-        return arrays
+        return [array for field in fields for array in encode(field, signals, rows.start)]
 
 
 def _examples(signals: Signals) -> int:
@@ -139,7 +135,7 @@ def _examples(signals: Signals) -> int:
 def close_store(folder: Path, manifest: Manifest) -> None:
     """Finish a store whose blocks are all finished: write the checksums to its manifest."""
     layout, columns = manifest.layout, manifest.columns
-    with _writing(folder):
+    with writing(folder, StoreError):
         finished = read_journals(folder, len(columns), layout.blocks)
         missing = layout.blocks - len(finished)
         if missing:
@@ -162,7 +158,7 @@ def reopen_store(folder: Path, manifest: Manifest, damaged: set[int]) -> Manifes
     """Make a store unfinished again, without its damaged blocks."""
     known = known_checksums(folder, manifest).items()
     opened = manifest.model_copy(update={"checksums": None})
-    with _writing(folder):
+    with writing(folder, StoreError):
         tidy(folder)
         journal = Journal(folder, 0)
         journal.write({block: checksums for block, checksums in known if block not in damaged})
@@ -176,29 +172,3 @@ def tidy(folder: Path) -> None:
     for path in journals(folder):
         path.unlink(missing_ok=True)
     remove_drafts(folder)
-
-
-def known_checksums(folder: Path, manifest: Manifest) -> dict[int, Checksums]:
-    """Return the checksums of each finished block, in each column."""
-    layout, known = manifest.layout, manifest.checksums
-    if known is None:
-        return read_journals(folder, len(manifest.columns), layout.blocks)
-    columns = [
-        "".join(known[column.file(shard)] for shard in range(layout.shards))
-        for column in manifest.columns
-    ]
-    return {
-        block: tuple(int(digits[8 * block : 8 * block + 8], 16) for digits in columns)
-        for block in range(layout.blocks)
-    }
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"the store's folder must be writable, got {folder} with {error}; free space or "
-            "repair it, and call again: finished blocks are kept"
-        ) from error

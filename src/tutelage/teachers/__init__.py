@@ -17,9 +17,8 @@ from tutelage.teachers.averages import (
 from tutelage.teachers.ensemble import Ensemble
 from tutelage.teachers.live import Live
 from tutelage.teachers.predictor import Predictor
-from tutelage.teachers.recorded import Recorded
 from tutelage.teachers.retokenized import Retokenized
-from tutelage.teachers.served import Served
+from tutelage.teachers.served import Recorded, Served
 from tutelage.teachers.specialists import Specialist, Specialists
 from tutelage.teachers.stored import Stored
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.data.fingerprint import content
-from tutelage.errors import ModelError, TutelageError, in_short
+from tutelage.errors import ModelError
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import flatten_rows
 from tutelage.signals import Batch, Signals
@@ -37,6 +37,8 @@ class Teacher(ABC):
         is_causal: Whether its output at a token is about the next one, of a language model that is
             no module here; of a team, if that of any member is.
         vocabulary: How many classes the ids of its `CoarseLogits` number, where that is known.
+        traceable: Whether `torch.compile` may trace `signals`. Otherwise, as where that of a member
+            is not, a compiled `Distiller` calls it outside of its graph.
     """
 
     module: nn.Module | None = None
@@ -44,6 +46,7 @@ class Teacher(ABC):
     views: int | None = None
     is_causal: bool = False
     vocabulary: int | None = None
+    traceable: bool = True
 
     @abstractmethod
     def signals(self, batch: Batch, fields: Fields) -> Signals:
@@ -97,11 +100,8 @@ class Teacher(ABC):
         return all(member.is_made_of_modules() for member in self.members)
 
     def is_traceable(self) -> bool:
-        """Tell whether `torch.compile` may trace `signals`; here, whether that of all members.
-
-        Otherwise a compiled `Distiller` calls it outside of its graph.
-        """
-        return all(member.is_traceable() for member in self.members)
+        """Tell whether `torch.compile` may trace `signals`, and those of all members."""
+        return self.traceable and all(member.is_traceable() for member in self.members)
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
@@ -113,24 +113,11 @@ class Teacher(ABC):
 
 
 def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = False) -> Signals:
-    """Return a teacher's signals, by row; any error of its own becomes one that names it.
+    """Return a teacher's signals, by row; refuse those without what the objective needs.
 
     `predictions` are accepted in place of an output, as of detectors, where nothing compares it.
     """
-    try:
-        signals = teacher.signals(batch, fields)
-    except (TutelageError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"the teacher ({type(teacher).__name__}) must return tl.Signals for each batch, got "
-            f"{in_short(error)}; correct its `signals`"
-        ) from error
-    if not isinstance(signals, Signals):
-        raise ModelError(
-            f"the teacher ({type(teacher).__name__}) must return tl.Signals, got "
-            f"{type(signals).__name__}; return tl.Signals(output)"
-        )
+    signals = teacher.signals(batch, fields)
     lacks_output = fields.output and signals.output is None
     if lacks_output and signals.predictions is not None:
         if not predictions:
@@ -141,8 +128,7 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = Fals
         missing += map(repr, sorted(fields.features - signals.features.keys()))
         raise ModelError(
             f"the teacher ({type(teacher).__name__}) must return what the objective needs, got "
-            f"signals without {', '.join(missing)}; use another objective, or return them from "
-            "`signals`"
+            f"signals without {', '.join(missing)}; use another objective, or a teacher with them"
         )
     return flatten_rows(signals, batch, "teacher")
 
@@ -184,7 +170,6 @@ def as_teacher(teacher: object) -> Teacher:
     domain.
 
     Raises:
-        ArgumentError: A list or a dict is empty.
         ModelError: It is none of these.
         StoreError: A path is not that of a finished store.
     """

@@ -5,14 +5,14 @@ members (or `[members, 1, 1]`, the same for all examples), and returns `[batch, 
 takes outputs and their batch, and returns weights `[members, batch]`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import positive
-from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.errors import DataError, ModelError
 from tutelage.objectives import HardLabels
 from tutelage.signals import Batch, Signals
 
@@ -168,14 +168,12 @@ def inverse_variance(variances: Sequence[float]) -> list[float]:
         variances: Each teacher's mean squared error, above 0.
 
     Raises:
-        ArgumentError: A variance is not positive and finite, or `variances` is no list.
+        ArgumentError: A variance is not positive and finite.
 
     >>> inverse_variance([0.5, 2.0])
     [2.0, 0.5]
     """
     advice = "give each teacher's mean squared error on data that it was not trained on"
-    if not isinstance(variances, Iterable) or isinstance(variances, str):
-        raise ArgumentError(f"`variances` must be a list of numbers, got {variances!r}; {advice}")
     return [1 / positive("variances", each, advice) for each in variances]
 
 

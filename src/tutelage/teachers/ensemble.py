@@ -11,9 +11,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from tutelage.coarse import CoarseLogits
-from tutelage.errors import ArgumentError, ModelError, TutelageError, in_short, some_of
-from tutelage.nested import describe, device_of
+from tutelage.errors import ArgumentError, ModelError, some_of
+from tutelage.nested import device_of
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
 from tutelage.signals import Batch, Signals
@@ -33,8 +32,6 @@ from tutelage.wants import Fields
 SEPARATOR = "/"
 """Between a member's name and a layer path, as in `"big/layer3"`; names must not contain it."""
 
-Members = Sequence[AnyTeacher] | Mapping[str, AnyTeacher]
-Devices = Sequence[torch.device | str | None] | None
 Average = Callable[[Tensor, Tensor], Tensor]
 """Callable: outputs `[members, batch, …]`, weights `[members, batch, 1…]` → their mean."""
 Weighting = Callable[[Tensor, Batch], Tensor]
@@ -72,8 +69,7 @@ class Ensemble(Teacher):
         devices: The device of each member; None for that of the batch.
 
     Raises:
-        ArgumentError: There is no member, weights or devices do not match the members, or
-            `average` is not a function.
+        ArgumentError: There is no member, or weights do not match the members.
         ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
@@ -83,30 +79,23 @@ class Ensemble(Teacher):
 
     def __init__(
         self,
-        teachers: Members,
+        teachers: Sequence[AnyTeacher] | Mapping[str, AnyTeacher],
         weights: Sequence[float] | Weighting | None = None,
         average: Average = mean_of_outputs,
-        devices: Devices = None,
+        devices: Sequence[torch.device | str | None] | None = None,
     ) -> None:
-        named = _named(teachers)
+        if isinstance(teachers, Mapping):
+            named = {str(name): each for name, each in teachers.items()}
+        else:
+            named = {str(number): each for number, each in enumerate(teachers)}
         self.names = tuple(named)
         self.members = tuple(as_teacher(each) for each in named.values())
         self.is_causal = any(each.is_causal for each in self.members)
         self.weights: Tensor | Weighting = (
             weights if callable(weights) else _normalized(weights, len(named))
         )
-        if not callable(average):
-            raise ArgumentError(
-                f"`average` must be a function of outputs and weights, got {average!r}; for "
-                "instance tl.teachers.mean_of_probabilities"
-            )
         self.average = average
         given = [None] * len(named) if devices is None else devices
-        if isinstance(given, str) or len(given) != len(named):
-            raise ArgumentError(
-                f"`devices` must be a list with one entry for each of {len(named)} teachers, got "
-                f"{given!r}; write None for those on the device of the batch"
-            )
         self.devices = tuple(None if each is None else torch.device(each) for each in given)
         self._home: torch.device | None = None  # of outputs for texts, within `ready`
         check_class_order("Ensemble", dict(zip(self.names, self.members, strict=True)))
@@ -116,10 +105,15 @@ class Ensemble(Teacher):
         outputs, signals = self._ask_all(batch, fields)
         if not fields.output:
             return signals
-        stacked = self._stacked(outputs)
-        weights = self._weigh(stacked, labels_by_row(batch, signals.rows))
+        dtype = torch.float64 if any(each.dtype == torch.float64 for each in outputs) else None
+        stacked = torch.stack([each.to(dtype or torch.float32) for each in outputs])
+        if isinstance(self.weights, Tensor):
+            weights = self.weights.to(stacked.device, stacked.dtype)
+        else:
+            weights = self.weights(stacked, labels_by_row(batch, signals.rows))
+            weights = weights / weights.sum(dim=0, keepdim=True)
         weights = weights.reshape(*weights.shape, *[1] * (stacked.ndim - weights.ndim))
-        return replace(signals, output=_call("average", self.average, stacked, weights))
+        return replace(signals, output=self.average(stacked, weights))
 
     def check_kind(self, kind: OutputKind | None) -> None:
         """Refuse means and weights that read outputs in another way than the objective."""
@@ -164,7 +158,7 @@ class Ensemble(Teacher):
         average = callable_fingerprint(self.average)
         return f"Ensemble({average}, weights {weights}; {'; '.join(prints)})"
 
-    def _ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor | CoarseLogits], Signals]:
+    def _ask_all(self, batch: Batch, fields: Fields) -> tuple[list[Tensor], Signals]:
         """Return all members' outputs, where required; and the features by `name/path`, and rows.
 
         Raises:
@@ -178,7 +172,7 @@ class Ensemble(Teacher):
             signals = ask(member, on_device, required[name])
             signals = signals if home is None else signals.to(home)
             if fields.output:
-                outputs.append(signals.targets)
+                outputs.append(signals.logits)
                 rows.append(signals.rows)
             features |= {f"{name}{SEPARATOR}{path}": x for path, x in signals.features.items()}
             masks += [] if signals.tokens is None else [signals.tokens]
@@ -200,62 +194,6 @@ class Ensemble(Teacher):
             paths[name].add(path)
         return {name: Fields(fields.output, frozenset(found)) for name, found in paths.items()}
 
-    def _weigh(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return weights `[members, batch]` or `[members, 1]`, with a sum of 1 over the members."""
-        if isinstance(self.weights, Tensor):
-            return self.weights.to(outputs.device, outputs.dtype).unsqueeze(1)
-        weights = _call("weights", self.weights, outputs, batch)
-        if weights.shape != outputs.shape[:2]:
-            raise ModelError(
-                f"`weights` must return {list(outputs.shape[:2])}, one for each teacher and "
-                f"example, got {describe(weights)}; correct the function"
-            )
-        total = weights.sum(dim=0, keepdim=True)
-        # Checked on the CPU only, where reading a value needs no synchronization.
-        if weights.device.type == "cpu" and not bool((weights >= 0).all() & (total > 0).all()):
-            raise ModelError(
-                "`weights` must return zero or more for each teacher, and a sum above 0 for each "
-                f"example, got a minimum weight of {weights.amin().item():g} and a minimum sum of "
-                f"{total.amin().item():g}; return equal weights where no teacher is preferred"
-            )
-        return weights / total
-
-    def _stacked(self, outputs: Sequence[Tensor | CoarseLogits]) -> Tensor:
-        """Return `[members, batch, …]` in float32 at least; refuse outputs that have no mean."""
-        dense = [each for each in outputs if isinstance(each, Tensor)]
-        if len(dense) < len(outputs):
-            raise ModelError(
-                "an Ensemble must have teachers of all classes, got one that knows some; combine "
-                "these in Specialists, by domain"
-            )
-        shapes = {name: list(each.shape) for name, each in zip(self.names, dense, strict=True)}
-        if len({each.shape for each in dense}) > 1:
-            raise ModelError(
-                f"the teachers of an Ensemble must have outputs of one shape, got {shapes}; give "
-                "teachers of the same classes, or name each one's classes with Specialist"
-            )
-        double = any(each.dtype == torch.float64 for each in dense)
-        return torch.stack([each.to(torch.float64 if double else torch.float32) for each in dense])
-
-
-def _call(name: str, function: Callable[..., Tensor], outputs: Tensor, other: object) -> Tensor:
-    """Call a user's function; its errors name the argument."""
-    try:
-        result = function(outputs, other)
-    except TutelageError:
-        raise
-    except Exception as error:
-        raise ModelError(
-            f"`{name}` must be a function of outputs {describe(outputs)} and "
-            f"{'weights' if name == 'average' else 'a Batch'}, got {in_short(error)}; correct the "
-            "function"
-        ) from error
-    if not isinstance(result, Tensor):
-        raise ModelError(
-            f"`{name}` must return a tensor, got {describe(result)}; correct the function"
-        )
-    return result
-
 
 def _normalized(weights: Sequence[float] | None, members: int) -> Tensor:
     """Return weights that sum to 1, `[members]` in float64: those given, or equal ones."""
@@ -267,24 +205,6 @@ def _normalized(weights: Sequence[float] | None, members: int) -> Tensor:
             f"and a sum above 0, got {weights!r}; for equal weights leave them out"
         )
     return given / given.sum()
-
-
-def _named(teachers: Members) -> dict[str, AnyTeacher]:
-    """Return teachers by name; those of a list are numbered."""
-    several = isinstance(teachers, (Mapping, Sequence)) and not isinstance(teachers, str)
-    if not several or not len(teachers):
-        raise ArgumentError(
-            "`teachers` must be a list of teachers or a dict of them by name, with at least one, "
-            f"got {teachers!r:.80}; for instance [first, second]"
-        )
-    if not isinstance(teachers, Mapping):
-        return {str(number): each for number, each in enumerate(teachers)}
-    wrong = [name for name in teachers if not isinstance(name, str) or SEPARATOR in name]
-    if wrong:
-        raise ArgumentError(
-            f"a teacher's name must be a str without {SEPARATOR!r}, got {wrong[0]!r}; rename it"
-        )
-    return dict(teachers)
 
 
 def check_class_order(team: str, members: Mapping[str, Teacher]) -> None:

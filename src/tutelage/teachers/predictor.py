@@ -39,14 +39,15 @@ class Predictor(Teacher):
             at least `floor` too.
 
     Raises:
-        ArgumentError: `predict` cannot be called, `floor` does not lie between 0 and 1, or `binary`
-            is without `probabilities`.
+        ArgumentError: `floor` does not lie between 0 and 1, or `binary` is without `probabilities`.
 
     >>> double = Predictor(lambda inputs: inputs[:, 0] * 2)
     >>> double.signals(Batch(torch.tensor([[1.0], [3.0]])), Fields(output=True)).output
     tensor([[2.],
             [6.]])
     """
+
+    traceable = False  # the function may be of another library
 
     def __init__(
         self,
@@ -55,11 +56,6 @@ class Predictor(Teacher):
         floor: float = 1e-6,
         binary: bool = False,
     ) -> None:
-        if not callable(predict):
-            raise ArgumentError(
-                f"`predict` must be a function of arrays, got {predict!r}; for instance "
-                "model.predict_proba, not the model"
-            )
         self.predict = predict
         self.probabilities = probabilities
         advice = "it is the smallest probability whose logarithm is taken"
@@ -74,12 +70,7 @@ class Predictor(Teacher):
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the callable's output, in float32 on the device of the inputs."""
-        if fields.features:
-            raise ModelError(
-                f"a Predictor has an output and no layers, got {sorted(fields.features)}; "
-                "use an objective on the output, or a teacher that is a module"
-            )
-        if not fields:
+        if not fields.output:
             return Signals()
         output = self._predict(batch.inputs)
         if self.probabilities:
@@ -89,9 +80,8 @@ class Predictor(Teacher):
                 "the teacher must return logits or values where probabilities=False, got rows of "
                 "non-negative numbers that sum to 1; pass probabilities=True"
             )
-        if _are_texts(batch.inputs):
-            return Signals(output if self._device is None else output.to(self._device))
-        return Signals(output.to(first_tensor(batch.inputs).device))
+        texts = _are_texts(batch.inputs)
+        return Signals(output.to(self._device if texts else first_tensor(batch.inputs).device))
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
@@ -111,14 +101,9 @@ class Predictor(Teacher):
                 "another objective"
             )
 
-    def is_traceable(self) -> bool:
-        """Return False: the function may be of another library."""
-        return False
-
     def fingerprint(self) -> str:
         """Return the callable's own `fingerprint()`, or its name and identity, and the settings."""
-        own = getattr(self.predict, "fingerprint", None)
-        found = str(own()) if callable(own) else callable_fingerprint(self.predict)
+        found = callable_fingerprint(self.predict)
         kind = "binary probabilities" if self.binary else "probabilities"
         return f"{found}, {kind} from {self.floor}" if self.probabilities else found
 
@@ -181,5 +166,8 @@ def _array(inputs: Any) -> NDArray[np.generic]:
 
 
 def callable_fingerprint(function: object) -> str:
-    """Return a callable's name and its identity, such as the state of the object of a method."""
+    """Return a callable's own `fingerprint()`, or its name and identity."""
+    own = getattr(function, "fingerprint", None)
+    if callable(own):
+        return str(own())
     return f"{getattr(function, '__qualname__', type(function).__name__)} {identity(function)}"

@@ -1,22 +1,25 @@
-"""A language model behind an inference server as a teacher."""
+"""Language models whose log-probabilities a server or a file gives, as teachers."""
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import time
 import urllib.error
 import urllib.request
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage._checks import by_name, integer, positive
+from tutelage._checks import by_name, installed, integer, positive
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.positions import rows_of
@@ -29,6 +32,7 @@ from tutelage.wants import Fields
 _TOKENS = 3  # dimensions of [batch, tokens, classes]
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+_IDS = ("prompt_token_ids", "input_ids", "token_ids")
 
 
 class Tokens(Teacher):
@@ -38,6 +42,11 @@ class Tokens(Teacher):
     """
 
     is_causal = True
+    traceable = False
+
+    def __init__(self, vocabulary: int | None) -> None:
+        if vocabulary is not None:
+            self.vocabulary = integer("vocabulary", vocabulary, 2, "it counts tokens")
 
     @abstractmethod
     def logprobs(
@@ -71,18 +80,6 @@ class Tokens(Teacher):
         device, shape = rows.mask.device, (len(found), ids.shape[1])
         output = joined.changed(lambda part: rows.of(part.unflatten(0, shape).to(device)))
         return Signals(output, rows=rows)
-
-    def check_layers(self, paths: Collection[str]) -> None:
-        """Refuse layers: only outputs are known."""
-        if paths:
-            raise ModelError(
-                f"{type(self).__name__} knows a teacher's outputs only, got the layers "
-                f"{sorted(paths)}; leave out objectives on layers, or load the model"
-            )
-
-    def is_traceable(self) -> bool:
-        """Return False: it reads what is not in tensors."""
-        return False
 
 
 class Served(Tokens):
@@ -124,7 +121,8 @@ class Served(Tokens):
         timeout: float = 120.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        super().__init__(vocabulary)
+        if not str(url).startswith(("http://", "https://")):
             raise ArgumentError(
                 f"`url` must be that of a server, got {url!r}; such as 'http://localhost:8000'"
             )
@@ -132,9 +130,6 @@ class Served(Tokens):
             raise ArgumentError(f"`api` must be 'vllm' or 'sglang', got {api!r}; choose one")
         self.url, self.api, self._model = url.rstrip("/"), api, model
         self.top_k = integer("top_k", top_k, 1, "it counts tokens")
-        self.vocabulary = (
-            None if vocabulary is None else integer("vocabulary", vocabulary, 2, "it counts tokens")
-        )
         self.at_once = integer("at_once", at_once, 1, "it counts texts")
         self.retries = integer("retries", retries, 0, "0 is for one try")
         self.timeout = positive("timeout", timeout, "in seconds")
@@ -149,9 +144,9 @@ class Served(Tokens):
         """The model's name at the server."""
         if self._model is None:
             if self.api == "sglang":
-                self._model = str(self._get("/get_model_info").get("model_path", ""))
+                self._model = str(self._request("/get_model_info").get("model_path", ""))
             else:
-                served = self._get("/v1/models").get("data") or [{}]
+                served = self._request("/v1/models").get("data") or [{}]
                 self._model = str(served[0].get("id", ""))
         return self._model
 
@@ -179,23 +174,23 @@ class Served(Tokens):
         if len(tokens) < 2:  # noqa: PLR2004 - nothing comes next
             return TokenLogprobs.of(None, tokens)
         if self.api == "sglang":
-            answer = self._post("/generate", {
+            path, content = "/generate", {
                 "input_ids": list(tokens),
                 "return_logprob": True,
                 "logprob_start_len": 0,
                 "top_logprobs_num": self.top_k,
                 "sampling_params": {"max_new_tokens": 0, "temperature": 1.0},
-            })  # fmt: skip
+            }  # fmt: skip
         else:
-            answer = self._post("/v1/completions", {
+            path, content = "/v1/completions", {
                 "model": self.model,
                 "prompt": list(tokens),
                 "max_tokens": 1,
                 "temperature": 1.0,
                 "prompt_logprobs": self.top_k,
                 "add_special_tokens": False,
-            })  # fmt: skip
-        found = TokenLogprobs.of(answer, tokens)
+            }  # fmt: skip
+        found = TokenLogprobs.of(self._request(path, content), tokens)
         fewest = int((found.ids >= 0).sum(axis=1).min())
         if fewest < min(self.top_k, self.vocabulary or self.top_k):
             raise DataError(
@@ -205,17 +200,10 @@ class Served(Tokens):
             )
         return found
 
-    def _get(self, path: str) -> Any:
-        return self._tried(urllib.request.Request(self.url + path, headers=self.headers))  # noqa: S310
-
-    def _post(self, path: str, content: Mapping[str, Any]) -> Any:
-        body = json.dumps(content).encode()
-        return self._tried(
-            urllib.request.Request(self.url + path, data=body, headers=self.headers)  # noqa: S310
-        )
-
-    def _tried(self, request: urllib.request.Request) -> Any:
-        """Return a server's answer; try again where that may help."""
+    def _request(self, path: str, content: Mapping[str, Any] | None = None) -> Any:
+        """Return the answer to GET, or to POST with content; try again where that may help."""
+        body = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(self.url + path, body, self.headers)  # noqa: S310
         wait, fault = _FIRST_WAIT, ""
         for attempt in range(self.retries + 1):
             if attempt:
@@ -236,6 +224,123 @@ class Served(Tokens):
             f"the server must answer {request.full_url}, got {fault}; look at its log, or call "
             "again later: what tl.label has finished is kept"
         )
+
+
+class Recorded(Tokens):
+    """The outputs of a language model for a data set, in a file of JSON lines or Parquet.
+
+    A record is about one text, as inference servers answer (see `Served`) or as training tools
+    write it: `prompt_logprobs`, `choices`, `meta_info`, `logprobs` with `top_logprobs`, or
+    `target_token_ids` with `target_logprobs`. If records have the text's ids (`prompt_token_ids`,
+    `input_ids` or `token_ids`), a text's record is found by them; otherwise record i is about text
+    i of the data set. Records are read from the file when they are needed.
+
+    `tl.label(Recorded("answers.jsonl"), data, out="targets", top_k=64)` makes a store of it, which
+    is far smaller and faster to read.
+
+    Args:
+        path: The file; ".parquet", or else JSON lines.
+        vocabulary: The number of tokens, which is then checked, and stores take fewer bytes.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+
+    def __init__(self, path: str | Path, vocabulary: int | None = None) -> None:
+        super().__init__(vocabulary)
+        self.path = Path(path)
+        self._places: dict[bytes, int] = {}
+        try:
+            parquet = self.path.suffix == ".parquet"
+            self._records: Sequence[Any] = (_Table if parquet else _Lines)(self.path)
+            for place, record in enumerate(self._records):
+                known = record if isinstance(record, Mapping) else {}
+                ids = next((known[name] for name in _IDS if known.get(name) is not None), None)
+                if ids is not None:
+                    self._places[_key(ids)] = place
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{self.path} must be a file of records, JSON lines or Parquet, got {error}; give "
+                "one record for each text"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"Recorded({str(self.path)!r}, {len(self._records)} texts)"
+
+    def logprobs(
+        self, tokens: Sequence[Sequence[int]], index: Tensor | None
+    ) -> list[TokenLogprobs]:
+        """Return the records of some texts, by their ids, or by their index in the data set."""
+        if index is None and not self._places:
+            raise DataError(
+                "recorded outputs without ids need the index of each text in its data set, got a "
+                "batch without `index`; give the data set itself, or a DataLoader over "
+                "tl.data.Indexed(dataset)"
+            )
+        found = []
+        for number, own in enumerate(tokens):
+            text = None if index is None else int(index[number])
+            place = self._places.get(_key(own)) if self._places else text
+            if place is None or place >= len(self._records):
+                by = "its ids" if self._places else "its number"
+                raise DataError(
+                    f"{self.path} must have a record of each text, by {by}, got none of text "
+                    f"{text}, whose {len(own)} tokens begin with {list(own)[:6]}; give the data "
+                    "that was recorded, with the same tokenizer and cut at the same length"
+                )
+            found.append(TokenLogprobs.of(self._records[place], own))
+        return found
+
+    def fingerprint(self) -> str:
+        """Return a hash of the file."""
+        with self.path.open("rb") as file:
+            return f"Recorded {hashlib.file_digest(file, 'sha256').hexdigest()[:32]}"
+
+
+class _Lines(Sequence[Any]):
+    """The records of JSON lines, each of which is read when it is needed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.spans, start = path, list[tuple[int, int]](), 0
+        with path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    self.spans.append((start, len(line)))
+                start += len(line)
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __iter__(self) -> Iterator[Any]:
+        with self.path.open("rb") as file:
+            yield from (json.loads(line) for line in file if line.strip())
+
+    def __getitem__(self, place: Any) -> Any:
+        start, length = self.spans[place]
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return json.loads(file.read(length))
+
+
+class _Table(Sequence[Any]):
+    """The rows of a Parquet file, each of which becomes a dict when it is needed."""
+
+    def __init__(self, path: Path) -> None:
+        installed("Recorded, of a Parquet file,", "pyarrow", "data", DataError)
+        from pyarrow import parquet  # noqa: PLC0415 - an optional package
+
+        self.table = parquet.read_table(path)
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.table.slice(place, 1).to_pylist()[0]
+
+
+def _key(tokens: Sequence[int]) -> bytes:
+    """Return a short key of a text's tokens."""
+    return hashlib.blake2b(np.asarray(tokens, dtype="<i8").tobytes(), digest_size=16).digest()
 
 
 def _tokens(batch: Batch) -> tuple[Tensor, Tensor]:

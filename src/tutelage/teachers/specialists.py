@@ -6,7 +6,6 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -144,8 +143,7 @@ class Specialists(Teacher):
             they do not fit together. Each change of domain then moves a teacher.
 
     Raises:
-        ArgumentError: There is no teacher, a domain is neither a str nor an integer, or `others` is
-            invalid.
+        ArgumentError: There is `others` without a generalist.
         ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> pictures, drawings = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
@@ -156,6 +154,8 @@ class Specialists(Teacher):
     True
     """
 
+    traceable = False  # its steps depend on each batch's domains
+
     def __init__(
         self,
         teachers: Mapping[str, AnyTeacher] | Mapping[int, AnyTeacher],
@@ -163,16 +163,10 @@ class Specialists(Teacher):
         others: Collection[str] | Collection[int] | None = None,
         offload: bool = False,
     ) -> None:
-        if not isinstance(teachers, Mapping) or not teachers:
+        if others is not None and generalist is None:
             raise ArgumentError(
-                "`teachers` must be a dict from domains to teachers, with at least one, got "
-                f"{teachers!r:.80}; for instance {{'photo': first, 'sketch': second}}"
-            )
-        if others is not None and (generalist is None or isinstance(others, str)):
-            raise ArgumentError(
-                "`others` must be a list of the domains that the `generalist` is meant for, got "
-                f"{others!r}{' and no `generalist`' * (generalist is None)}; write "
-                "generalist=third, others=['painting']"
+                "`others` are the domains that the `generalist` is meant for, got no `generalist`; "
+                "write generalist=third, others=['painting']"
             )
         self.domains: tuple[Domain, ...] = tuple(teachers)
         members = [*teachers.values(), *([] if generalist is None else [generalist])]
@@ -237,10 +231,6 @@ class Specialists(Teacher):
                 self._device = None
                 self._unload()
 
-    def is_traceable(self) -> bool:
-        """Return False: its steps depend on each batch's domains."""
-        return False
-
     def fingerprint(self) -> str:
         """Return the domains, in any order, with the fingerprints of their teachers."""
         prints = [f"{self._name(i)}: {each.fingerprint()}" for i, each in enumerate(self.members)]
@@ -267,25 +257,14 @@ class Specialists(Teacher):
                 "tl.data.domains({name: data set}), or yield (inputs, labels, domain)"
             )
         domains = batch.domain
-        names: Sequence[object] = domains.tolist() if isinstance(domains, Tensor) else domains
-        if len(names) != len(batch):
-            raise DataError(
-                f"`domain` must have one entry for each of {len(batch)} examples, got "
-                f"{len(names)}; give as many domains as examples"
-            )
+        names: Sequence[Domain] = domains.tolist() if isinstance(domains, Tensor) else domains
         found: dict[int, list[int]] = {}
         for row, name in enumerate(names):
-            if not isinstance(name, (str, Integral, type(None))):
-                raise DataError(
-                    f"each example's domain must be a str or an integer, got a "
-                    f"{type(name).__name__}: {name!r:.60}; give `domain` one name or number for "
-                    "each example"
-                )
-            member = self._member_of.get(name)  # pyright: ignore[reportArgumentType]
+            member = self._member_of.get(name)
             found.setdefault(self._assign(name) if member is None else member, []).append(row)
         return found
 
-    def _assign(self, domain: object) -> int:
+    def _assign(self, domain: Domain) -> int:
         """Return the generalist's number for a domain without a specialist, if it is meant for it.
 
         Raises:
@@ -308,7 +287,7 @@ class Specialists(Teacher):
             domain,
             hint,
         )
-        self._member_of[domain] = self._generalist  # pyright: ignore[reportArgumentType]
+        self._member_of[domain] = self._generalist
         return self._generalist
 
     def _name(self, member: int) -> str:
@@ -319,7 +298,7 @@ def _joined(parts: Sequence[Signals], examples: Tensor, names: Sequence[str]) ->
     """Join teachers' signals for the parts of a batch, whose `examples` follow one another."""
     order = examples.argsort()
     features = {
-        path: _concatenated("feature", [each.features[path] for each in parts], names)[order]
+        path: torch.cat([each.features[path] for each in parts])[order]
         for path in parts[0].features
     }
     masks = [each.tokens for each in parts if each.tokens is not None]
@@ -344,40 +323,26 @@ def _outputs(
     outputs: Sequence[Tensor | CoarseLogits], names: Sequence[str]
 ) -> Tensor | CoarseLogits:
     """Concatenate outputs, as CoarseLogits if a teacher knows only some classes."""
-    dense = [each for each in outputs if isinstance(each, Tensor)]
-    if len(dense) == len(outputs):
-        return _concatenated("output", dense, names)
-    _check_widths(outputs, names)
-    parts = [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
-    return CoarseLogits.joined(parts)
-
-
-def _check_widths(outputs: Sequence[Tensor | CoarseLogits], names: Sequence[str]) -> None:
-    """Refuse logits of fewer classes than others name, whose class ids are unknown."""
-    widths = {
-        name: each.shape[1]
-        for name, each in zip(names, outputs, strict=True)
-        if isinstance(each, Tensor)
+    dense = {
+        name: each for name, each in zip(names, outputs, strict=True) if isinstance(each, Tensor)
     }
-    # Checked on the CPU only, where reading a value needs no synchronization.
+    # Of fewer logits than classes that others name, the classes are not known. Checked on the CPU
+    # only, where reading a value needs no synchronization.
     ids = [each.ids for each in outputs if isinstance(each, CoarseLogits)]
     named = max((int(each.amax()) + 1 for each in ids if each.device.type == "cpu"), default=0)
-    if len(set(widths.values())) > 1 or min(widths.values(), default=named) < named:
+    shapes = {name: list(each.shape[1:]) for name, each in dense.items()}
+    widths = {each[0] for each in shapes.values() if each}
+    if len(widths) > 1 or min(widths, default=named) < named:
         raise ModelError(
-            f"a specialist of all classes must have one logit for each, got {widths} logits where "
-            f"other specialists name class {named - 1}; name the classes of each one that knows "
-            "some by Specialist(teacher, labels=[...])"
+            f"specialists of all classes must have one logit for each, got {shapes} where others "
+            f"name {named} classes; name those of each one that knows some by "
+            "Specialist(teacher, labels=[...])"
         )
-
-
-def _concatenated(what: str, parts: Sequence[Tensor], names: Sequence[str]) -> Tensor:
-    if len({part.shape[1:] for part in parts}) > 1:
-        shapes = {name: list(part.shape[1:]) for name, part in zip(names, parts, strict=True)}
-        raise ModelError(
-            f"specialists must have {what}s of one shape, got {shapes}; where they know different "
-            "classes, name each one's by Specialist(teacher, labels=[...])"
-        )
-    return torch.cat(list(parts))
+    if len(dense) == len(outputs):
+        return torch.cat(list(dense.values()))
+    return CoarseLogits.joined(
+        [CoarseLogits.of(each) if isinstance(each, Tensor) else each for each in outputs]
+    )
 
 
 def _class_ids(
@@ -401,21 +366,15 @@ def _class_ids(
             f"outputs, got {unknown} beside {listed or 'no `classes`'}; list them, and map other "
             "names by `names`"
         )
-    what = "they are the student's class ids, from 0 on"
+    what, number = "they are the student's class ids, from 0 on", _number_of(classes)
     ids = [
         listed.index(each) if isinstance(each, str) else integer("labels", each, 0, what)
         for each in renamed
     ]
-    number = _number_of(classes)
-    if number is not None and max(ids, default=0) >= number:
+    if not ids or len(set(ids)) < len(ids) or max(ids) >= (number or max(ids) + 1):
         raise ArgumentError(
-            f"`labels` must lie from 0 to {number - 1}, the student's classes, got {max(ids)}; "
-            "correct them, or `classes`"
-        )
-    if len(set(ids)) < len(ids) or not ids:
-        raise ArgumentError(
-            f"`labels` must be different classes, at least one, got {list(labels)}; list each "
-            "class once, and sum the probabilities of two labels of one class in the teacher"
+            f"`labels` must be different classes of the student's {number or ''}, at least one, "
+            f"got {list(labels)}; list each class once, from 0 on"
         )
     return tuple(ids)
 

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.errors import DataError, ModelError, StoreError
+from tutelage.errors import DataError, StoreError
 from tutelage.identity import dataset_fingerprint
 from tutelage.positions import rows_of, stored_by_row
-from tutelage.rows import Rows
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import TargetStore
 from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher
@@ -35,7 +34,6 @@ class Stored(Teacher):
         teacher: The module or `Teacher` that must have computed them; None for any.
 
     Raises:
-        ModelError: No store is given, or something that is not a store.
         StoreError: A store is damaged or not finished, or another teacher computed its targets.
 
     >>> import tempfile, tutelage as tl
@@ -46,14 +44,11 @@ class Stored(Teacher):
     tensor([[0., 0., 1.]])
     """
 
+    traceable = False  # it reads files
+
     def __init__(
         self, *stores: TargetStore | str | Path, teacher: AnyTeacher | None = None
     ) -> None:
-        if not stores or not all(isinstance(each, (TargetStore, str, Path)) for each in stores):
-            raise ModelError(
-                "Stored must be given the stores that tl.label returned, or their folders, got "
-                f"{stores!r}; give at least one"
-            )
         self.stores = tuple(
             each if isinstance(each, TargetStore) else TargetStore.open(each) for each in stores
         )
@@ -86,13 +81,16 @@ class Stored(Teacher):
                 "without `index`; give distill the data set itself, or a DataLoader over "
                 "tl.data.Indexed(dataset), and no `transform` that changes the inputs"
             )
-        if batch.view >= store.views:
+        device, index = batch.index.device, batch.index.detach().cpu()
+        first, last = (0, 0) if not len(index) else (int(index.min()), int(index.max()))
+        # Beyond its examples are those of the next view.
+        if first < 0 or last >= len(store) or batch.view >= store.views:
             raise StoreError(
-                f"the store {store.path} has targets for {store.views} views, got a batch of view "
-                f"{batch.view} (counted from 0); use tl.data.Views(..., count={store.views})"
+                f"the store {store.path} has targets for examples 0 to {len(store) - 1} in views "
+                f"0 to {store.views - 1}, got examples {first} to {last} in view {batch.view}; "
+                f"give the data that was labelled, with tl.data.Views(..., count={store.views})"
             )
-        rows = _rows(store, batch.index, batch.view)
-        device = batch.index.device
+        rows = index + batch.view * len(store)
         features: Any = {
             path: _float(store.read(path, rows), device) for path in sorted(fields.features)
         }
@@ -101,12 +99,16 @@ class Stored(Teacher):
         found = Signals(_float(store.read("output", rows), device), features)
         field = next(each for each in store.fields if each.name == "output")
         if field.by_answer:
-            return replace(found, rows=_same_answers(store, rows, batch))
+            expected, of_batch = store.answers(rows).tolist(), rows_of(batch, _TOKENS)
+            given = None if of_batch is None else of_batch.counts.tolist()
+            if given != expected:
+                raise DataError(
+                    f"each example must have the tokens that were labelled, {expected[:4]} of them "
+                    f"in {store.path}, got {'none' if given is None else given[:4]}; give the same "
+                    "texts, cut off and labelled as they were, or label these into another folder"
+                )
+            return replace(found, rows=of_batch)
         return stored_by_row(found, field.positions, batch) if field.positions else found
-
-    def is_traceable(self) -> bool:
-        """Return False: it reads files."""
-        return False
 
     def fingerprint(self) -> str:
         """Return a hash of the manifests, which contain the checksums of all targets."""
@@ -121,31 +123,17 @@ class Stored(Teacher):
         for store in self.stores:
             if store.manifest.data.fingerprint == found:
                 return Stored(store)
-        raise StoreError(_other_data(name, data, self.stores))
-
-
-def _rows(store: TargetStore, index: Tensor, view: int) -> Tensor:
-    """Return the row numbers of examples in a view; refuse indices that are out of range."""
-    indices = index.detach().cpu()
-    if len(indices) and not (int(indices.min()) >= 0 and int(indices.max()) < len(store)):
+        inner: Any = data if hasattr(data, "__getitem__") else getattr(data, "dataset", data)
+        held = " or ".join(f"{len(store):,}" for store in self.stores)
+        differs = f"{len(inner):,} examples instead of {held}"
+        if any(len(store) == len(inner) for store in self.stores):
+            differs = "as many examples with other content or in another order"
         raise StoreError(
-            f"the store {store.path} has targets for examples 0 to {len(store) - 1}, got example "
-            f"{int(indices.min())} to {int(indices.max())}; label the data that is trained on"
+            f"`{name}` must be the data set that was labelled ({self.stores[0].path}), got "
+            f"{differs}; give that data set, or label this one into another folder, and pass all "
+            "stores together: tl.teachers.Stored(store, val_store); a study needs one for each of "
+            "`train`, `val` and `test`"
         )
-    return indices + view * len(store)
-
-
-def _same_answers(store: TargetStore, numbers: Tensor, batch: Batch) -> Rows:
-    """Return the rows of a batch, which must have as many answers as were labelled."""
-    rows, expected = rows_of(batch, _TOKENS), store.answers(numbers).tolist()
-    found = None if rows is None else rows.counts.tolist()
-    if rows is None or found != expected:
-        raise DataError(
-            f"each example must have the tokens that were labelled, {expected[:4]} of them in "
-            f"{store.path}, got {'none' if found is None else found[:4]}; give the same texts, cut "
-            "off and labelled as they were, or label these into another folder"
-        )
-    return rows
 
 
 def _float(stored: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:
@@ -153,21 +141,3 @@ def _float(stored: Tensor | CoarseLogits, device: torch.device) -> Tensor | Coar
         logits, other = stored.logits.float(), stored.other.float()
         return CoarseLogits(stored.ids, logits, other, stored.sampled_at).to(device)
     return stored.to(device).float()
-
-
-def _other_data(name: str, data: Any, stores: tuple[TargetStore, ...]) -> str:
-    """Return the message for data that is not that of any store, with what differs."""
-    inner = getattr(data, "dataset", data) if not hasattr(data, "__getitem__") else data
-    length = len(inner)
-    held = " or ".join(f"{len(store):,}" for store in stores)
-    differs = (
-        f"{length:,} examples instead of {held}"
-        if all(len(store) != length for store in stores)
-        else "as many examples with other content or in another order"
-    )
-    return (
-        f"`{name}` must be the data set that was labelled ({stores[0].path}), got {differs}; give "
-        "that data set, in the same order, or label this one too, into another folder, and pass "
-        "all stores together: tl.teachers.Stored(store, val_store); a study needs one for each of "
-        "`train`, `val` and `test`"
-    )

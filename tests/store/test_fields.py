@@ -6,11 +6,11 @@ import torch
 from store.conftest import dense
 from tutelage.errors import NonFiniteError, StoreError
 from tutelage.signals import Signals
-from tutelage.store import forms
+from tutelage.store import fields
 
 
 def encode(field, values, first_row):
-    return forms.encode(field, Signals(values), first_row)
+    return fields.encode(field, Signals(values), first_row)
 
 
 def every_pattern(dtype):
@@ -36,13 +36,13 @@ def test_a_class_that_is_ruled_out_is_stored(dtype):
     """−∞, in an output alone, of no row as a whole, and not what the dtype cannot hold."""
     values, name = torch.tensor([[1.0, -torch.inf, -1.0]]), str(dtype)[6:]
     [kept] = encode(dense(dtype=name, shape=(3,)), values.to(dtype), 0)
-    assert torch.equal(forms.decode(dense(dtype=name, shape=(3,)), [kept]).float(), values)
+    assert torch.equal(fields.decode(dense(dtype=name, shape=(3,)), [kept]).float(), values)
     for bad in (torch.full((1, 3), -torch.inf), values.masked_fill(values == 1, torch.nan)):
         with pytest.raises(NonFiniteError, match="in row 4"):
             encode(dense(dtype=name, shape=(3,)), bad.to(dtype), 4)
     feature = dense(dtype=name, shape=(3,)).model_copy(update={"name": "layer"})
     with pytest.raises(NonFiniteError, match="'layer' must be finite, got -inf in row 4"):
-        forms.encode(feature, Signals(None, {"layer": values.to(dtype)}), 4)
+        fields.encode(feature, Signals(None, {"layer": values.to(dtype)}), 4)
     if dtype == torch.float16:
         with pytest.raises(StoreError, match="must fit float16, got -1e"):
             encode(dense(dtype=name, shape=(3,)), values.masked_fill(values == 1, -1e6), 4)
