@@ -192,11 +192,6 @@ def test_weights_may_be_arrays():
     assert BinaryLabels(positive_weight=torch.tensor(3.0)).positive_weight == 3.0
 
 
-def test_weights_of_another_number_than_the_labels_are_refused():
-    with pytest.raises(ModelError, match=r"each of the student's \[3\] logits, got 2"):
-        value(BinaryLabels(positive_weight=(1, 2)), torch.zeros(2, 3), torch.zeros(2, 3))
-
-
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, math.nan])
 def test_a_smoothing_outside_0_to_1_is_refused(smoothing):
     with pytest.raises(ArgumentError, match=r"`smoothing` must .*0 leaves the labels"):

@@ -216,15 +216,6 @@ def test_relations_of_tokens_by_layers_with_other_names():
     assert run.history[-1]["train/loss"] < run.history[0]["train/loss"]
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [((), ()), ((), ("a",)), (("a", "b"), ("a",)), ("query", ("query",)), (("q",), "query")],
-)
-def test_parts_that_are_no_pairs_are_refused(parts):
-    with pytest.raises(ArgumentError, match=r"must name the same linear layers of the two sides"):
-        tl.MiniLMv2({"attention": "attention"}, 2, *parts)
-
-
 @pytest.mark.parametrize("heads", [0, -1, 2.0, True])
 def test_an_invalid_number_of_heads_is_refused(heads):
     with pytest.raises(ArgumentError, match=r"`relation_heads` must be .*; it must divide the wid"):

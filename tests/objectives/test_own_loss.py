@@ -178,7 +178,7 @@ def test_parts_beside_a_loss():
 
 def test_a_statistic_among_the_losses_is_not_added_to_them():
     student = Returning(lambda _, loss: {"error": loss, "accuracy": torch.tensor(0.5)})
-    with pytest.raises(tl.ModelError, match=r"gradient to be summed.*\['accuracy'\] have none"):
+    with pytest.raises(tl.ModelError, match=r"'loss', got \['accuracy', 'error'\].*all in it"):
         loss_of(student, tl.OwnLoss())
     expected = (linear()(INPUTS) - TARGETS).square().mean()
     torch.testing.assert_close(loss_of(student, tl.OwnLoss(part="error")).total, expected)
@@ -251,18 +251,6 @@ def test_other_terms_tell_what_the_output_holds():
 def test_reprs():
     assert repr(tl.OwnLoss()) == "OwnLoss()"
     assert repr(tl.OwnLoss(squared, "a")) == "OwnLoss(loss=squared, part='a')"
-
-
-@pytest.mark.parametrize("loss", ["loss", 3, nn.MSELoss])
-def test_what_is_no_function_is_refused(loss):
-    with pytest.raises(tl.ArgumentError, match=r"`loss` must be a function of \(student, batch\)"):
-        tl.OwnLoss(loss)
-
-
-@pytest.mark.parametrize("part", ["", 3])
-def test_what_is_no_name_is_refused(part):
-    with pytest.raises(tl.ArgumentError, match="`part` must be the name"):
-        tl.OwnLoss(part=part)
 
 
 def test_two_functions_are_refused():

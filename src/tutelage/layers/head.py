@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -41,11 +42,6 @@ class Head:
     scale: float = 1.0
     soft_cap: float | None = None
 
-    @property
-    def settings(self) -> tuple[Any, ...]:
-        """What a probe has checked."""
-        return self.path, self.scale, self.soft_cap, self.bias is None
-
     def of(self, hidden: Tensor) -> HeadLogits:
         """Return the logits of hidden states, not yet computed."""
         bias = self.layer.bias
@@ -55,27 +51,33 @@ class Head:
         return HeadLogits(hidden, self.layer.weight, bias, self.scale, self.soft_cap)
 
 
-_PROBES: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], bool]] = WeakKeyDictionary()
-"""What was probed of a model and whether it was exact, so that this is done once."""
+_EXACT: WeakKeyDictionary[nn.Module, tuple[Any, bool]] = WeakKeyDictionary()
+"""Of which settings a model was probed, and whether its head was exact, so that it is done once."""
 
 
 def head_of(model: nn.Module, least: int) -> Head | None:
     """Return the output layer of a model of transformers; None if there is none of use.
 
     It is one that `get_output_embeddings` names, is an `nn.Linear` (not one that LoRA or a
-    parametrization has changed) without hooks, of at least `least` classes, and is neither in a
-    wrapper nor compiled.
+    parametrization has changed) without hooks, of at least `least` classes, holds its whole weight
+    (under FSDP and ZeRO it is a part), and is neither in a wrapper nor compiled.
     """
     find = getattr(model, "get_output_embeddings", None)
     if isinstance(model, Wrapper) or not callable(find):
         return None
     layer = find()
-    if type(layer) is not nn.Linear or layer.out_features < least or not _is_whole(layer):
+    if type(layer) is not nn.Linear or layer.out_features < least:
         return None
+    weight = layer._parameters.get("weight")  # noqa: SLF001
+    whole = type(weight) in (nn.Parameter, Tensor)
+    whole = whole and getattr(weight, "shape", None) == (layer.out_features, layer.in_features)
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, getattr(layer, "_hf_hook", None))  # noqa: SLF001
+    compiled = any(
+        each._compiled_call_impl or COMPILED in each._modules  # noqa: SLF001
+        for each in model.modules()
+    )
     path = next((name for name, each in model.named_modules() if each is layer), None)
-    compiled = any(map(_is_compiled, model.modules()))
-    if any(hooks) or path is None or compiled:
+    if not whole or any(hooks) or compiled or path is None:
         return None
     config: Any = getattr(model, "config", None)
     with suppress(AttributeError):
@@ -88,18 +90,7 @@ def head_of(model: nn.Module, least: int) -> Head | None:
     return Head(path, layer, own, scale, float(cap) if cap else None)
 
 
-def _is_whole(layer: nn.Linear) -> bool:
-    """Tell whether a layer holds its weight, no part of it, as under FSDP and ZeRO."""
-    weight: object = layer._parameters.get("weight")  # noqa: SLF001
-    shape = (layer.out_features, layer.in_features)
-    return type(weight) in (nn.Parameter, Tensor) and getattr(weight, "shape", None) == shape
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return bool(module._compiled_call_impl) or COMPILED in module._modules  # noqa: SLF001
-
-
-def is_exact(model: nn.Module, head: Head, run: Any) -> bool:
+def is_exact(model: nn.Module, head: Head, run: Callable[[], Tensor]) -> bool:
     """Tell whether the model's logits are those of its head, by a few positions of a batch.
 
     The model runs once, with these positions in place of the head's input, as they are and
@@ -112,8 +103,9 @@ def is_exact(model: nn.Module, head: Head, run: Any) -> bool:
         head: What its head seems to be.
         run: Calls the model for some example and returns its logits.
     """
-    known = _PROBES.get(model)
-    if known is not None and known[0] == head.settings:
+    settings = (head.path, head.scale, head.soft_cap)
+    known = _EXACT.get(model)
+    if known is not None and known[0] == settings:
         return known[1]
     given: list[Tensor] = []
 
@@ -124,41 +116,38 @@ def is_exact(model: nn.Module, head: Head, run: Any) -> bool:
         given.append(torch.cat([few, _LARGER * few], dim=1))
         return (given[-1],)
 
-    handle = head.layer.register_forward_pre_hook(exchange)
     found, different = None, "it is called several times, not at all, or in a way of its own"
+    handle = head.layer.register_forward_pre_hook(exchange)
     try:
         with randomness.preserved(), torch.no_grad():
             found = run()
+            if len(given) == 1:
+                different = _difference(found, head.of(given[0]).logits())
     except TutelageError as error:
         different = f"it cannot be called for a few positions ({in_short(error)})"
     finally:
         handle.remove()
-    if found is not None and len(given) == 1:
-        if not bool(given[0].isfinite().all()):
-            return False  # of this batch, such as one whose first text is empty
-        with torch.no_grad():
-            different = _difference(found, head.of(given[0]).logits())
+    if found is not None and len(given) == 1 and not bool(given[0].isfinite().all()):
+        return False  # of this batch, such as one whose first text is empty
     if different:
         logging.getLogger("tutelage").warning(
             "The logits of %s are computed whole, since they are not those of its output layer "
             "%r: %s on the first batch. Its loss is right, and takes more memory.",
             type(model).__name__, head.path, different,
         )  # fmt: skip
-    _PROBES[model] = head.settings, not different
+    _EXACT[model] = settings, not different
     return not different
 
 
-def _difference(found: Any, expected: Tensor) -> str:
+def _difference(found: Tensor, expected: Tensor) -> str:
     """Return how two tensors differ; empty if they are equal up to rounding."""
-    if not isinstance(found, Tensor) or found.shape != expected.shape:
-        return f"{list(getattr(found, 'shape', []))} instead of {list(expected.shape)}"
-    found = found.to(expected.dtype)
-    few, many = (each.float().chunk(2, dim=1) for each in (found, expected))
-    for ours, theirs in zip(few, many, strict=True):
-        largest = theirs.abs().max()
-        rounding = 4 if expected.dtype in (torch.float16, torch.bfloat16) else 256
-        rounding *= torch.finfo(expected.dtype).eps
-        apart = (ours - theirs).abs().max()
+    if found.shape != expected.shape:
+        return f"{list(found.shape)} instead of {list(expected.shape)}"
+    rounding = 4 if expected.dtype in (torch.float16, torch.bfloat16) else 256
+    rounding *= torch.finfo(expected.dtype).eps
+    both = (each.to(expected.dtype).float().chunk(2, dim=1) for each in (found, expected))
+    for ours, theirs in zip(*both, strict=True):  # as they are, and multiplied
+        largest, apart = theirs.abs().max(), (ours - theirs).abs().max()
         if not bool(apart <= rounding * largest):
             return f"they differ by up to {float(apart):.3g} of {float(largest):.3g}"
     return ""

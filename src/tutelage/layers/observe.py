@@ -120,7 +120,7 @@ def call(model: nn.Module, inputs: Any, side: str, labels: Any = None) -> Any:
         if labels is not None:
             given += f" and targets {describe(labels)}"
             what += ", or call it yourself in tl.OwnLoss(function)"
-            if len(args) > 2:  # noqa: PLR2004 - several inputs and the targets
+            if isinstance(inputs, (tuple, list)) and not is_column(inputs):
                 what += "; images of one batch in a list are tl.data.PerExample(images)"
         raise ModelError(
             f"the {side} ({type(model).__name__}) refused its inputs {given} with "

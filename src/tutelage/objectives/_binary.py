@@ -61,11 +61,6 @@ def binary_labels(
     weight = None
     if positive_weight is not None:
         weight = torch.as_tensor(positive_weight, dtype=logits.dtype, device=logits.device)
-        if weight.ndim and weight.shape != logits.shape[1:]:
-            raise ModelError(
-                "`positive_weight` must be a number, or one for each of the student's "
-                f"{list(logits.shape[1:])} logits, got {len(weight)}; give as many"
-            )
     losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weight)
     return losses.masked_fill(~known, 0).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
@@ -181,8 +176,9 @@ def binary_targets(student: Tensor, teacher: Tensor, temperature: float = 2.0) -
     same_shape(student, teacher, "labels")
     z, v = at_least_float32(student) / temperature, at_least_float32(teacher) / temperature
     # By the logarithms of both probabilities: 1 − σ would round to 0 for a confident model.
-    divergences = _part(z, v) + _part(-z, -v)
-    return mean_of_rows(divergences) * temperature**2
+    yes = kl_terms(F.logsigmoid(z), F.logsigmoid(v))
+    no = kl_terms(F.logsigmoid(-z), F.logsigmoid(-v))
+    return mean_of_rows(yes + no) * temperature**2
 
 
 class BinaryTargets(Divergence):
@@ -205,8 +201,3 @@ class BinaryTargets(Divergence):
 
     def __init__(self, temperature: float | Schedule = 2.0) -> None:
         super().__init__(temperature)
-
-
-def _part(z: Tensor, v: Tensor) -> Tensor:
-    """Return σ(v)·(log σ(v) − log σ(z)), one of the two terms of the divergence."""
-    return kl_terms(F.logsigmoid(z), F.logsigmoid(v))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage._checks import integer
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ModelError
 from tutelage.layers.resolution import fitting
 from tutelage.objectives._layers import (
     LayerObjective,
@@ -41,8 +41,7 @@ def minilmv2(
         `[batch]`, in nats, zero or more.
 
     Raises:
-        ModelError: The shapes do not fit each other, or the widths are no multiples of
-            `relation_heads`.
+        ModelError: The tokens are not the same.
 
     >>> import torch
     >>> teacher = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]])
@@ -54,13 +53,6 @@ def minilmv2(
             "queries, keys or values of student and teacher must be [batch, tokens, d] of the same "
             f"tokens, got {list(student.shape)} (student) and {list(teacher.shape)} (teacher); "
             "choose the linear layers that make them"
-        )
-    widths = student.shape[2], teacher.shape[2]
-    if any(width % relation_heads for width in widths):
-        raise ModelError(
-            f"the widths of queries, keys or values must be multiples of `relation_heads`, "
-            f"{relation_heads}, got {widths[0]} (student) and {widths[1]} (teacher); choose a "
-            "divisor of both"
         )
     mask = fitting(mask, student)
     with full_precision(student):
@@ -100,8 +92,8 @@ class MiniLMv2(LayerObjective):
         ignored.
 
     Raises:
-        ArgumentError: The map is empty or has invalid layer paths, the two sides have no parts or
-            unequal numbers of them, or `relation_heads` is no positive integer.
+        ArgumentError: The map is empty or has invalid layer paths, or `relation_heads` is no
+            positive integer.
     """
 
     def __init__(
@@ -111,13 +103,6 @@ class MiniLMv2(LayerObjective):
         student_parts: Sequence[str] = _PARTS,
         teacher_parts: Sequence[str] = _PARTS,
     ) -> None:
-        lists = not isinstance(student_parts, str) and not isinstance(teacher_parts, str)
-        if not lists or not student_parts or len(student_parts) != len(teacher_parts):
-            raise ArgumentError(
-                "`student_parts` and `teacher_parts` must name the same linear layers of the two "
-                f"sides, got {student_parts!r} and {teacher_parts!r}; write ('q_lin', 'k_lin', "
-                "'v_lin') and ('query', 'key', 'value')"
-            )
         super().__init__(
             {
                 f"{student}.{ours}": f"{teacher}.{theirs}"

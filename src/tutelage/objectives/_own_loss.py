@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ModelError
 from tutelage.layers.student import returned_loss
 from tutelage.objectives._objective import Objective, Term, renamed
 from tutelage.objectives._tensors import at_least_float32
@@ -50,9 +50,6 @@ class OwnLoss(Objective):
             `OwnLoss(part="classification") + 2 * OwnLoss(part="bbox_regression")`. Each is logged
             under its name.
 
-    Raises:
-        ArgumentError: `loss` cannot be called, or `part` is not a name.
-
     >>> from torch import nn
     >>> from tutelage.distiller import Distiller
     >>> def squared(student, batch):
@@ -68,16 +65,6 @@ class OwnLoss(Objective):
         self, loss: Callable[[Any, Batch], Any] | None = None, part: str | None = None
     ) -> None:
         super().__init__()
-        if not (loss is None or callable(loss)) or isinstance(loss, type):
-            raise ArgumentError(
-                f"`loss` must be a function of (student, batch), or None for the loss that the "
-                f"student itself returns, got {loss!r}; a part of that is OwnLoss(part='name')"
-            )
-        if not (part is None or (isinstance(part, str) and part)):
-            raise ArgumentError(
-                f"`part` must be the name of one of the student's losses, got {part!r}; leave it "
-                "out for their sum"
-            )
         self.loss, self.part = loss, part
 
     @property
@@ -98,23 +85,16 @@ class OwnLoss(Objective):
                 gradient.
         """
         name = self.part or "loss"
-        if self.part is None and student.losses and name not in student.losses:
-            fixed = [each for each, loss in student.losses.items() if not loss.requires_grad]
-            raise ModelError(
-                "all of a dict of losses must have a gradient to be summed, got "
-                f"{sorted(student.losses)} of which {fixed} have none; choose the losses among "
-                "them: tl.OwnLoss(part='name')"
-            )
         if name not in student.losses:
             raise ModelError(
                 f"the student's own loss must have the part {name!r}, got "
-                f"{sorted(student.losses) or 'none'}; choose one of these, or leave it out"
+                f"{sorted(student.losses) or 'none'}; choose among these by tl.OwnLoss(part='name')"
+                " (a dict is summed to 'loss' if all in it have a gradient)"
             )
         loss = student.losses[name]
         if self.training and torch.is_grad_enabled() and not loss.requires_grad:
             raise ModelError(
                 f"the student's own loss must have a gradient in training, got {name!r} without; "
-                "compute it from the student's parameters, not under torch.no_grad and not from "
-                "detached values, and unfreeze what it trains"
+                "compute it from trainable parameters, neither detached nor under torch.no_grad"
             )
         return at_least_float32(loss)

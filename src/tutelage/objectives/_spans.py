@@ -21,7 +21,6 @@ from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Wants
 
 _CERTAIN = 1e-6  # the least −log-probability: of a larger one, rounding would be the gradient
-_TABLE = 2  # dimensions of [rows, classes]
 
 
 def alm(student: Tensor, teacher: Tensor, temperature: float = 100.0) -> Tensor:
@@ -84,6 +83,11 @@ class SpanObjective(Objective):
     parts: tuple[Objective, ...] = (TokenLoss(),)
     """What is computed row by row: the loss of the student's token, and what is added to it."""
 
+    def __init__(self, temperature: float | Schedule = 100.0) -> None:
+        super().__init__()
+        advice = "100 compares log-probabilities of spans, 1 the probabilities themselves"
+        self.temperature = positive_schedule("temperature", temperature, advice)
+
     @abstractmethod
     def of_spans(self, likelihood: Tensor, targets: AlignedTargets, batch: Batch) -> Tensor:
         """Return the value of each span, `[spans]`, from the student's log-probability of it."""
@@ -104,24 +108,19 @@ class SpanObjective(Objective):
 
     def row_parts(self, student: Signals, teacher: Signals) -> tuple[Objective, ...]:
         """Return the parts, if the teacher's output is about the student's rows and tokens."""
-        targets, output = teacher.output, student.output
+        targets = teacher.output
         if not isinstance(targets, AlignedTargets):
             raise ModelError(
                 f"{self} learns from a teacher with another tokenizer, got one that reads the "
                 "student's tokens; give tl.teachers.Retokenized(teacher, tokenizer, "
                 "student_tokenizer), or use SoftTargets where both have one tokenizer"
             )
-        shape = output.shape if isinstance(output, (Tensor, HeadLogits)) else ()
-        if len(shape) != _TABLE or shape[0] != len(targets):
-            raise ModelError(
-                f"{self} needs the student's logits at each of {len(targets)} tokens, got "
-                f"{list(shape)}; let the student return [batch, tokens, vocabulary]"
-            )
-        beyond = targets.cells.student[shape[1] :]
+        classes = cast("Tensor | HeadLogits", student.output).shape[1]
+        beyond = targets.cells.student[classes:]
         if len(beyond) and bool((beyond != targets.cells.number).any()):
             raise ModelError(
                 "the student must have a logit for each token of its tokenizer, got "
-                f"{shape[1]} for {len(targets.cells.student)} tokens; give its own tokenizer, or "
+                f"{classes} for {len(targets.cells.student)} tokens; give its own tokenizer, or "
                 "call student.resize_token_embeddings"
             )
         return self.parts
@@ -145,11 +144,6 @@ class ALM(SpanObjective):
     Shape:
         Student output `[rows, classes]`; teacher output `AlignedTargets` of `Retokenized`.
     """
-
-    def __init__(self, temperature: float | Schedule = 100.0) -> None:
-        super().__init__()
-        advice = "100 compares log-probabilities, 1 the probabilities themselves"
-        self.temperature = positive_schedule("temperature", temperature, advice)
 
     def of_spans(self, likelihood: Tensor, targets: AlignedTargets, batch: Batch) -> Tensor:
         """Return the divergences, `[spans]`."""
@@ -252,11 +246,6 @@ class AlignedKL(SpanObjective):
     """
 
     parts = (*SpanObjective.parts, SharedStrings())
-
-    def __init__(self, temperature: float | Schedule = 100.0) -> None:
-        super().__init__()
-        advice = "100 compares log-probabilities of spans, 1 the probabilities themselves"
-        self.temperature = positive_schedule("temperature", temperature, advice)
 
     def of_spans(self, likelihood: Tensor, targets: AlignedTargets, batch: Batch) -> Tensor:
         """Return what is added for spans of several tokens, `[spans]`."""
