@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tutelage.evaluation import latency
+from tutelage.evaluation import cost
 
 # What was written survives the death of a process, which is all that tests try; a power cut they do
 # not, so that none needs to wait for the disk.
@@ -39,7 +39,7 @@ def _seeded():
 def _briefly_timed():
     """Time models but for a moment: tests of pages and studies do not look at how fast they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "_loops", lambda timer, _, loops=latency._loops: loops(timer, 1e-3))
+        patch.setattr(cost, "_loops", lambda timer, _, loops=cost._loops: loops(timer, 1e-3))
         yield
 
 

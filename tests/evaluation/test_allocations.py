@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tutelage.evaluation import measure_cost
-from tutelage.evaluation._allocations import Allocations
+from tutelage.evaluation.cost import Allocations
 
 FLOAT = 4
 NONE = nn.Identity()

@@ -263,13 +263,13 @@ class TestBadInput:
         [
             ({"boxes": boxes((10, 0, 0, 10))}, r"x1 ≤ x2 .* \[10.0, 0.0, 0.0, 10.0\] in `predict"),
             ({"boxes": boxes((0, 9, 4, 4))}, "must be .*box_convert"),
-            ({"boxes": torch.zeros(1, 5)}, r"boxes must be \[n, 4\] .* 'boxes' of \[1, 5\] with 1"),
-            ({"boxes": torch.zeros(2, 4)}, r"'boxes' of \[2, 4\] with 1 labels"),
-            ({"boxes": torch.zeros(4)}, r"'boxes' of \[4\] with 1 labels"),
-            ({"scores": torch.zeros(2)}, r"'scores' of \[2\] with 1 labels"),
-            ({"labels": torch.zeros(0)}, r"'boxes' of \[1, 4\] with 0 labels"),
-            ({"labels": torch.tensor(1)}, r"'boxes' of \[1, 4\] with -1 labels"),
-            ({"labels": torch.tensor([1.0])}, "labels must be integers, got float32"),
+            ({"boxes": torch.zeros(1, 5)}, r"boxes \[n, 4\] and the others \[n\], .*\[1, 5\]"),
+            ({"boxes": torch.zeros(2, 4)}, r"boxes \[n, 4\]"),
+            ({"boxes": torch.zeros(4)}, r"boxes \[n, 4\]"),
+            ({"scores": torch.zeros(2)}, r"boxes \[n, 4\]"),
+            ({"labels": torch.zeros(0)}, r"boxes \[n, 4\]"),
+            ({"labels": torch.tensor(1)}, r"boxes \[n, 4\]"),
+            ({"labels": torch.tensor([1.0])}, "labels integers"),
         ],
     )
     def test_of_a_prediction(self, change, match):
@@ -281,7 +281,7 @@ class TestBadInput:
         for name, index in (("boxes", (0, 3)), ("scores", 0)):
             bad = {key: each.clone() for key, each in self.GOOD.items()}
             bad[name][index] = value
-            with pytest.raises(NonFiniteError, match=rf"'{name}' with NaN or infinite .*\[0\]"):
+            with pytest.raises(NonFiniteError, match=r"NaN or infinite .*\[0\]"):
                 mean_average_precision([bad], [self.GOOD])
 
     def test_of_other_images(self):
@@ -291,14 +291,12 @@ class TestBadInput:
     @pytest.mark.parametrize("missing", ["boxes", "labels", "scores"])
     def test_of_a_missing_entry(self, missing):
         bad = {key: each for key, each in self.GOOD.items() if key != missing}
-        with pytest.raises(
-            DataError, match=r"`predictions\[0\]` must be a dict with 'boxes', 'lab"
-        ):
+        with pytest.raises(DataError, match=rf"`predictions\[0\]` must have \['{missing}'\] too"):
             mean_average_precision([bad], [self.GOOD])
 
     def test_of_crowds_of_another_number(self):
         bad = {**self.GOOD, "iscrowd": torch.zeros(2)}
-        with pytest.raises(DataError, match=r"'iscrowd' of \[2\] with 1 labels in `targets\[0\]`"):
+        with pytest.raises(DataError, match=r"`targets\[0\]` must have boxes"):
             mean_average_precision([self.GOOD], [bad])
 
     @pytest.mark.parametrize("targets", [[], [true([], [])]])

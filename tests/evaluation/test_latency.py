@@ -9,7 +9,7 @@ from transformers import BatchEncoding
 
 from tutelage.errors import ArgumentError, DataError
 from tutelage.evaluation import latencies
-from tutelage.evaluation.latency import _latency
+from tutelage.evaluation.cost import _latency
 from tutelage.layers import observe
 from tutelage.signals import Batch
 from tutelage.teachers import Predictor, Specialists

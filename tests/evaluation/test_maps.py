@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, TensorDataset
 import tutelage as tl
 from tutelage.data import as_source
 from tutelage.evaluation import MeanIoU, evaluate, mean_iou, predict
-from tutelage.evaluation._allocations import Allocations
+from tutelage.evaluation.cost import Allocations
 from tutelage.teachers import Live
 
 CLASSES, SIZE = 5, (96, 64)

@@ -11,7 +11,7 @@ from torch.ao.quantization import quantize_dynamic
 from transformers import BatchEncoding, BertConfig, BertForSequenceClassification
 
 from tutelage.evaluation import latencies, variants
-from tutelage.evaluation._forms import Built
+from tutelage.evaluation.variants import Built
 from tutelage.layers import observe
 from tutelage.wants import OUTPUT
 

@@ -3,7 +3,7 @@
 The metrics of each task are those of `tutelage.tasks`.
 """
 
-from tutelage.evaluation.cost import Cost, measure_cost
+from tutelage.evaluation.cost import Cost, Latency, latencies, measure_cost
 from tutelage.evaluation.detection import (
     AveragePrecision,
     MeanAveragePrecision,
@@ -20,12 +20,13 @@ from tutelage.evaluation.evaluate import (
 from tutelage.evaluation.intervals import (
     Interval,
     NonInferiority,
+    jackknife,
     mean_interval,
     non_inferiority,
     paired_interval,
+    pseudo_values,
     seeds_needed,
 )
-from tutelage.evaluation.jackknife import jackknife, pseudo_values
 from tutelage.evaluation.language import (
     GenerationSpeed,
     acceptance_rate,
@@ -34,7 +35,6 @@ from tutelage.evaluation.language import (
     perplexity,
     speculative_speedup,
 )
-from tutelage.evaluation.latency import Latency, latencies
 from tutelage.evaluation.segmentation import (
     MeanIoU,
     confusion_by_example,
@@ -42,7 +42,6 @@ from tutelage.evaluation.segmentation import (
     iou_by_class,
     mean_iou,
     mean_iou_of,
-    pixel_accuracy,
 )
 from tutelage.evaluation.variants import Variant, variants
 from tutelage.tasks.binary import binary_agreement, binary_metrics, by_label
@@ -135,7 +134,6 @@ __all__ = [
     "non_inferiority",
     "paired_interval",
     "perplexity",
-    "pixel_accuracy",
     "predict",
     "pseudo_values",
     "r2",

@@ -17,7 +17,6 @@ from tutelage.rows import Rows
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _MOST = 100  # detections of one class in one image
-_CORNERS = 4
 Boxes = Sequence[Mapping[str, Any]]
 """For each image a dict of tensors or arrays, as torchvision's detectors take and give them."""
 _Array = NDArray[Any]
@@ -185,51 +184,40 @@ def _ious(boxes: _Array, truths: _Array, crowd: _Array) -> _Array:
 
 def _arrays(image: Any, side: str, place: int, also: tuple[str, ...]) -> dict[str, _Array]:
     """Return the arrays of one image, checked; boxes and scores in float64."""
-    where = f"`{side}[{place}]`"
-    needed = ("boxes", "labels", *also)
-    if not isinstance(image, Mapping) or any(name not in image for name in needed):
-        raise DataError(
-            f"{where} must be a dict with {', '.join(map(repr, needed))}, got {describe(image)}; "
-            "give what torchvision's detectors return, or take"
-        )
-    names = needed if also or "iscrowd" not in image else (*needed, "iscrowd")
+    where, names = f"`{side}[{place}]`", ("boxes", "labels", *also)
+    if missing := [name for name in names if name not in image]:
+        raise DataError(f"{where} must have {missing} too; give what torchvision's detectors do")
     arrays = {name: _array(image[name]) for name in names}
-    number = len(arrays["labels"]) if arrays["labels"].ndim else -1
-    for name, each in arrays.items():
-        shape = (number, _CORNERS) if name == "boxes" else (number,)
-        if each.size == 0 and number == 0:
-            arrays[name] = each.reshape(shape)
-        elif each.shape != shape:
-            raise DataError(
-                f"boxes must be [n, 4] and the others [n], got '{name}' of {list(each.shape)} with "
-                f"{number} labels in {where}; give one of each for every box"
-            )
-    if number and arrays["labels"].dtype.kind not in "iu":
+    number = arrays["labels"].size
+    crowds = image["iscrowd"] if "iscrowd" in image and not also else np.zeros(number)
+    arrays["iscrowd"] = _array(crowds).astype(bool)
+    if arrays["boxes"].size == 0:
+        arrays["boxes"] = arrays["boxes"].reshape(-1, 4)
+    shapes = {name: each.shape for name, each in arrays.items()}
+    floats = number > 0 and arrays["labels"].dtype.kind == "f"
+    if floats or shapes.pop("boxes") != (number, 4) or set(shapes.values()) != {(number,)}:
         raise DataError(
-            f"labels must be integers, got {arrays['labels'].dtype} in {where}; give class ids"
+            f"{where} must have boxes [n, 4] and the others [n], labels integers, got "
+            f"{describe({name: torch.as_tensor(each) for name, each in arrays.items()})}; give one "
+            "of each for every box"
         )
     arrays["labels"] = arrays["labels"].astype(np.int64)
-    arrays["iscrowd"] = arrays.get("iscrowd", np.zeros(number)).astype(bool)
     for name in ("boxes", *also):
         arrays[name] = arrays[name].astype(np.float64)
-        if not np.isfinite(arrays[name]).all():
-            raise NonFiniteError(
-                f"boxes and scores must be finite, got '{name}' with NaN or infinite values in "
-                f"{where}; find out why the model diverged"
-            )
-    _check_corners(arrays["boxes"], where)
-    return arrays
-
-
-def _check_corners(boxes: _Array, where: str) -> None:
-    """Refuse boxes whose second corner lies before their first."""
+    boxes = arrays["boxes"]
+    if not all(np.isfinite(arrays[name]).all() for name in ("boxes", *also)):
+        raise NonFiniteError(
+            f"boxes and scores must be finite, got NaN or infinite values in {where}; find out why "
+            "the model diverged"
+        )
     wrong = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
     if wrong.any():
         raise DataError(
             "boxes must be (x1, y1, x2, y2) with x1 ≤ x2 and y1 ≤ y2, got "
-            f"{boxes[wrong][0].tolist()} in {where}; convert boxes of another form, such as "
-            "(x, y, width, height), by torchvision.ops.box_convert"
+            f"{boxes[wrong][0].tolist()} in {where}; convert boxes of another form by "
+            "torchvision.ops.box_convert"
         )
+    return arrays
 
 
 def _array(values: Any) -> _Array:

@@ -1,21 +1,19 @@
-"""Metrics of named entities: F1 over entities in tagged sentences."""
+"""Metrics of named entities: F1 over entities in tagged sentences, which seqeval finds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tutelage.errors import DataError, NonFiniteError
-from tutelage.labels import known
+from tutelage.errors import ArgumentError, DataError, NonFiniteError
+from tutelage.labels import UNLABELLED, known
 from tutelage.nested import describe
 from tutelage.rows import Rows
-from tutelage.signals import UNLABELLED
+from tutelage.tasks.metrics import check_class_ids
 
-_OUTSIDE = "O"
 Tags = Sequence[Sequence[str]]
 """The tags of each sentence: `"O"`, or a prefix and a type, such as `"B-PER"`."""
 
@@ -35,8 +33,7 @@ def entity_f1(predicted: Tags, true: Tags, *, strict: bool = False) -> float:
     predicted and T the true entities. Without any entity on either side it is 0, as in seqeval.
 
     Tjong Kim Sang and Buchholz 2000, "Introduction to the CoNLL-2000 Shared Task: Chunking",
-    https://aclanthology.org/W00-0726 (conlleval); seqeval's `f1_score` gives the same numbers in
-    its default mode and, with `strict`, in the mode "strict" with the scheme IOB2.
+    https://aclanthology.org/W00-0726 (conlleval); the entities are those of seqeval.
 
     Args:
         predicted: Tags of each sentence.
@@ -44,12 +41,20 @@ def entity_f1(predicted: Tags, true: Tags, *, strict: bool = False) -> float:
         strict: Which tags make an entity; see `entities`.
 
     Raises:
-        DataError: The numbers of sentences or tokens differ, or a tag is not one.
+        DataError: The numbers of sentences or tokens differ.
+        ArgumentError: seqeval is not installed.
 
     >>> entity_f1([["B-PER", "I-PER", "O"]], [["B-PER", "I-PER", "B-LOC"]])  # one of one, of two
     0.6666666666666666
     """
-    _same_tokens(predicted, true)
+    if any(isinstance(each, str) for each in (*predicted, *true)):
+        raise DataError("tags must be a list of sentences, each a list of tags: [['B-PER', 'O']]")
+    ours, right = [len(each) for each in predicted], [len(each) for each in true]
+    if ours != right:
+        raise DataError(
+            "predicted and true tags must be of the same sentences and tokens, got sentences of "
+            f"{ours[:9]} and {right[:9]} tokens; give one tag on each side for every token"
+        )
     found, expected = (
         {(place, each) for place, tags in enumerate(side) for each in entities(tags, strict=strict)}
         for side in (predicted, true)
@@ -79,10 +84,9 @@ class EntityF1:
 
         It is NaN if a logit of a labelled row is NaN, where argmax has no meaning.
         """
-        predicted, true = self._tags(output, labels, rows)
         if _has_nan(output, labels):
             return torch.nan
-        return entity_f1(predicted, true, strict=self.strict)
+        return self.of_counts(self.counts(output, labels, rows).sum(dim=0)).item()
 
     def by_class(self, output: Tensor, labels: Tensor, rows: Rows | None) -> dict[str, float]:
         """Return F1 by type of entity; of those types that are predicted or true somewhere."""
@@ -98,14 +102,14 @@ class EntityF1:
             NonFiniteError: A logit of a labelled row is NaN.
         """
         rows = Rows.single(len(output)) if rows is None else rows
-        predicted, true = self._tags(output, labels, rows)
         if _has_nan(output, labels):
             raise NonFiniteError(
                 "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
             )
+        sides = tag_sentences(output.argmax(dim=1), labels, rows.counts.tolist(), self.names)
         place = {kind: number for number, kind in enumerate(self._kinds)}
-        counts = torch.zeros(len(true), len(place), 3, dtype=torch.int64)
-        for own, *sentence in zip(counts, predicted, true, strict=True):
+        counts = torch.zeros(len(rows.counts), len(place), 3, dtype=torch.int64)
+        for own, *sentence in zip(counts, *sides, strict=True):
             found, expected = (set(entities(each, strict=self.strict)) for each in sentence)
             for column, side in enumerate((found, expected, found & expected)):
                 for each in side:
@@ -125,24 +129,21 @@ class EntityF1:
         """The types of entities, ascending."""
         return sorted({each.partition("-")[2] for each in self.names} - {""})
 
-    def _tags(self, output: Tensor, labels: Tensor, rows: Rows) -> tuple[Tags, Tags]:
-        return tag_sentences(output.argmax(dim=1), labels, rows.counts.tolist(), self.names)
-
 
 def entities(tags: Sequence[str], *, strict: bool = False) -> list[Entity]:
     """Return the entities of one sentence, in order.
 
-    An entity is a run of tags of one type. By default, as in conlleval, a new one begins at `B-` or
-    `S-`, after `E-` or `S-`, and wherever the type changes; so `I-` may begin an entity. With
-    `strict`, tags are IOB2: an entity is `B-` and the `I-` of its type that follow, and an `I-`
-    elsewhere belongs to none.
+    An entity is a run of tags of one type, as seqeval finds it. By default, as in conlleval, a new
+    one begins at `B-` or `S-`, after `E-` or `S-`, and wherever the type changes; so `I-` may begin
+    an entity. With `strict`, tags are IOB2: an entity is `B-` and the `I-` of its type that follow,
+    and an `I-` elsewhere belongs to none.
 
     Args:
         tags: `"O"`, or a prefix and a type: `B-`, `I-`, and if not `strict` also `E-`, `S-`.
         strict: As above.
 
     Raises:
-        DataError: A tag is none of these.
+        ArgumentError: seqeval is not installed.
 
     >>> entities(["I-PER", "I-PER", "B-PER", "I-LOC", "O"])
     [Entity(kind='PER', start=0, end=2), Entity(kind='PER', start=2, end=3), \
@@ -150,16 +151,18 @@ Entity(kind='LOC', start=3, end=4)]
     >>> entities(["I-PER", "I-PER", "B-PER", "I-LOC", "O"], strict=True)
     [Entity(kind='PER', start=2, end=3)]
     """
-    split = [_split(tag, "BI" if strict else "BIES") for tag in tags]
-    found, start = [], None
-    for place, (before, here) in enumerate(pairwise([("", ""), *split, ("", "")])):
-        begins = _begins(before, here, strict)
-        if start is not None and (begins or before[1] != here[1]):
-            found.append(Entity(before[1], start, place))
-            start = None
-        if begins:
-            start = place
-    return found
+    try:
+        from seqeval.metrics.sequence_labeling import get_entities  # noqa: PLC0415 - slow to import
+        from seqeval.scheme import IOB2, Entities  # noqa: PLC0415
+    except ImportError as error:
+        raise ArgumentError(
+            "metrics of entities need seqeval, which is not installed; install it with pip install "
+            "'tutelage[metrics]'"
+        ) from error
+    if strict:
+        found = [each.to_tuple()[1:] for each in Entities([list(tags)], IOB2).entities[0]]
+        return [Entity(*each) for each in found]
+    return [Entity(kind, first, last + 1) for kind, first, last in get_entities(list(tags))]
 
 
 def tag_sentences(
@@ -183,28 +186,30 @@ def tag_sentences(
     >>> tag_sentences(ids, labels, lengths=[2, 1], names=["O", "B-PER", "I-PER"])
     ([['B-PER'], ['O']], [['B-PER'], ['O']])
     """
-    integers = not (predicted.is_floating_point() or labels.is_floating_point())
-    if not integers or labels.ndim != 1 or predicted.shape != labels.shape:
+    if labels.ndim != 1 or predicted.shape != labels.shape or predicted.is_floating_point():
         raise DataError(
             "predicted classes and labels must be class ids [rows], one of each for a token, got "
             f"{describe(predicted)} and {describe(labels)}; give output.argmax(1), and flatten "
             "[sentences, tokens]"
         )
-    if min(lengths, default=0) < 0 or sum(lengths) != len(labels):
+    if sum(lengths) != len(labels):
         raise DataError(
             f"`lengths` must add up to the number of rows, {len(labels)}, got {sum(lengths)} from "
             f"{len(lengths)} sentences; give the number of rows of each, padding included"
         )
-    both = list(zip(predicted.tolist(), labels.long().tolist(), strict=True))
-    sentences, start = [], 0
-    for length in lengths:
-        sentences.append([each for each in both[start : start + length] if each[1] != UNLABELLED])
-        start += length
-    ours, true = (
-        [[_named(pair[side], names) for pair in sentence] for sentence in sentences]
-        for side in (0, 1)
-    )
-    return ours, true
+    known = labels.long() != UNLABELLED
+    ids = torch.stack([predicted.long(), labels.long()])
+    check_class_ids(ids[:, known], len(names))
+    sides = [
+        [
+            [names[number] for number in own[valid].tolist()]
+            for own, valid in zip(
+                side.split(list(lengths)), known.split(list(lengths)), strict=True
+            )
+        ]
+        for side in ids
+    ]
+    return sides[0], sides[1]
 
 
 def _has_nan(output: Tensor, labels: Tensor) -> bool:
@@ -216,51 +221,3 @@ def _f1_of(counts: Tensor) -> Tensor:
     """Return 2·TP/(P + T) of P, T and TP, `[…, 3]`; NaN where P and T are 0."""
     predicted, true, both = counts.double().unbind(dim=-1)
     return 2 * both / (predicted + true)
-
-
-def _begins(before: tuple[str, str], here: tuple[str, str], strict: bool) -> bool:
-    """Tell whether an entity begins at a tag, from the one before it."""
-    if strict or not here[0]:
-        return here[0] == "B"
-    return here[0] in "BS" or not before[0] or before[0] in "ES" or before[1] != here[1]
-
-
-def _split(tag: str, prefixes: str) -> tuple[str, str]:
-    """Return prefix and type; both empty outside of entities."""
-    if tag == _OUTSIDE:
-        return "", ""
-    prefix, dash, kind = tag.partition("-") if isinstance(tag, str) else ("", "", "")
-    if not (prefix and prefix in prefixes and len(prefix) == 1 and dash and kind):
-        some = ", ".join(f"'{each}-TYPE'" for each in prefixes)
-        raise DataError(
-            f"a tag must be '{_OUTSIDE}' or one of {some}, got {tag!r}; rename tags of another "
-            "scheme (in BILOU, L is E and U is S)"
-        )
-    return prefix, kind
-
-
-def _named(number: int, names: Sequence[str]) -> str:
-    if not 0 <= number < len(names):
-        raise DataError(
-            f"class ids must lie from 0 to {len(names) - 1}, one for each of `names`, got "
-            f"{number}; name every class"
-        )
-    return names[number]
-
-
-def _same_tokens(predicted: Tags, true: Tags) -> None:
-    """Refuse tags of other sentences or tokens."""
-    if any(isinstance(each, str) for each in (predicted, true, *predicted, *true)):
-        raise DataError(
-            "tags must be a list of sentences, each a list of tags, got a list of tags or a "
-            "string; write [['B-PER', 'O']] for one sentence"
-        )
-    ours, right = [len(each) for each in predicted], [len(each) for each in true]
-    if ours != right:
-        differing = [k for k, pair in enumerate(zip(ours, right, strict=False)) if len({*pair}) > 1]
-        where = f" (sentence {differing[0]})" if differing else ""
-        raise DataError(
-            "predicted and true tags must be of the same sentences and tokens, got "
-            f"{len(ours)} and {len(right)} sentences with {sum(ours)} and {sum(right)} "
-            f"tokens{where}; give one tag on each side for every token"
-        )

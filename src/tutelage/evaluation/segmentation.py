@@ -64,30 +64,15 @@ class MeanIoU:
         """Return the confusion matrix of each example, `[examples, classes, classes]`."""
         rows = Rows.single(len(output)) if rows is None else rows
         classes = output.shape[1]
-        examples, numbers = rows.examples.unique(return_inverse=True)  # not those without rows
-        found = confusion_by_example(_known(output, labels), labels, numbers, classes)
-        counts = found.new_zeros(len(rows.counts), classes, classes)
-        return counts.index_copy(0, examples.cpu(), found)
+        return _confusions(_known(output, labels), labels, rows.examples, len(rows.counts), classes)
 
     def of_counts(self, counts: Tensor) -> Tensor:
         """Return the mean IoU of confusion matrices, `[…, classes, classes]`."""
-        return _ious(*_overlaps(counts)).nanmean(dim=-1)
+        return _ious(counts).nanmean(dim=-1)
 
     def by_class_of_counts(self, counts: Tensor) -> dict[int, Tensor]:
         """Return each class's IoU; NaN where it is neither predicted nor true."""
-        return dict(enumerate(_ious(*_overlaps(counts)).unbind(dim=-1)))
-
-
-def pixel_accuracy(output: Tensor, labels: Tensor) -> float:
-    """Fraction of the labelled rows whose predicted class is the true one, in [0, 1].
-
-    Arguments, NaN and errors as for `mean_iou`.
-    """
-    predicted = _predicted(output, labels)
-    if predicted is None:
-        return torch.nan
-    confusion = confusion_matrix(predicted, labels, output.shape[1])
-    return confusion.trace().item() / confusion.sum().item()
+        return dict(enumerate(_ious(counts).unbind(dim=-1)))
 
 
 def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
@@ -99,7 +84,7 @@ def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
         NonFiniteError: A logit of a labelled row is NaN.
     """
     predicted = _known(output, labels)
-    ious = _ious(*_overlaps(confusion_matrix(predicted, labels, output.shape[1])))
+    ious = _ious(confusion_matrix(predicted, labels, output.shape[1]))
     return {k: value for k, value in enumerate(ious.tolist()) if not math.isnan(value)}
 
 
@@ -140,40 +125,13 @@ def confusion_by_example(
         column. An example without a labelled row has zeros.
 
     Raises:
-        DataError: The shapes do not match, no row has a label, or a class id or an example's number
-            is out of range.
+        DataError: The shapes do not match, no row has a label, or a class id is out of range.
 
     >>> predicted, labels = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
     >>> confusion_by_example(predicted, labels, torch.tensor([0, 0, 1]), classes=2).tolist()
     [[[1, 0], [1, 0]], [[0, 0], [0, 1]]]
     """
-    predicted, labels, examples = (_ids(each) for each in (predicted, labels, examples))
-    if labels.ndim != 1 or not predicted.shape == labels.shape == examples.shape:
-        raise DataError(
-            "predicted classes, labels and examples must be [rows], one of each for a row, got "
-            f"{describe(predicted)}, {describe(labels)} and {describe(examples)}; flatten images"
-        )
-    known = labels != UNLABELLED
-    if not known.any():
-        raise DataError(
-            f"at least one row must have a label, got only {UNLABELLED}; give labelled data"
-        )
-    check_class_ids(labels, classes)
-    lowest, highest = int(predicted[known].min()), int(predicted[known].max())
-    if lowest < 0 or highest >= classes:
-        raise DataError(
-            f"predicted classes must lie from 0 to {classes - 1}, got {lowest} to {highest}; give "
-            "class ids, as output.argmax(1)"
-        )
-    first, last = int(examples.min()), int(examples.max())
-    if first < 0 or last >= len(examples):
-        raise DataError(
-            "examples must be numbered from 0, with no more of them than rows, got numbers from "
-            f"{first} to {last} for {len(examples)} rows; number those of the data in order"
-        )
-    cells = (examples * classes + labels) * classes + predicted
-    counts = torch.bincount(cells[known], minlength=(last + 1) * classes**2)
-    return counts.view(last + 1, classes, classes).cpu()
+    return _confusions(predicted, labels, examples, int(examples.max()) + 1, classes)
 
 
 def mean_iou_of(confusion: Tensor) -> float:
@@ -183,20 +141,38 @@ def mean_iou_of(confusion: Tensor) -> float:
         confusion: `[classes, classes]` or `[examples, classes, classes]`, as
             `confusion_by_example` gives it.
 
-    Raises:
-        DataError: The shape is another one, or there are no counts.
-
     >>> mean_iou_of(torch.tensor([[1, 0], [1, 1]]))
     0.5
     """
-    square = confusion.ndim in (2, 3) and confusion.shape[-1] == confusion.shape[-2]
-    if not square or not bool((confusion >= 0).all()) or not bool(confusion.sum() > 0):
-        raise DataError(
-            "confusion matrices must be [classes, classes] or [examples, classes, classes] of "
-            f"counts, not all 0, got {describe(confusion)}; make them by confusion_by_example"
-        )
     total = confusion if confusion.ndim == 2 else confusion.sum(dim=0)  # noqa: PLR2004
-    return _ious(*_overlaps(total)).nanmean().item()
+    return _ious(total).nanmean().item()
+
+
+def _confusions(
+    predicted: Tensor, labels: Tensor, examples: Tensor, number: int, classes: int
+) -> Tensor:
+    """Return the confusion matrices of so many examples."""
+    if any(each.is_floating_point() for each in (predicted, labels)):
+        raise DataError(
+            f"class ids must be integers, got {describe(predicted)} and {describe(labels)}; give "
+            "output.argmax(1) for logits"
+        )
+    if labels.ndim != 1 or not predicted.shape == labels.shape == examples.shape:
+        raise DataError(
+            "predicted classes, labels and examples must be [rows], one of each for a row, got "
+            f"{describe(predicted)}, {describe(labels)} and {describe(examples)}; flatten images"
+        )
+    predicted, labels, examples = (each.cpu().long() for each in (predicted, labels, examples))
+    known = labels != UNLABELLED
+    if not known.any():
+        raise DataError(
+            f"at least one row must have a label, got only {UNLABELLED}; give labelled data"
+        )
+    for ids in (labels, predicted[known]):
+        check_class_ids(ids, classes)
+    cells = (examples * classes + labels) * classes + predicted
+    counts = torch.bincount(cells[known], minlength=number * classes**2)
+    return counts.view(number, classes, classes)
 
 
 def _predicted(output: Tensor, labels: Tensor) -> Tensor | None:
@@ -222,21 +198,8 @@ def _known(output: Tensor, labels: Tensor) -> Tensor:
     return predicted
 
 
-def _ids(tensor: Tensor) -> Tensor:
-    if tensor.is_floating_point() or tensor.is_complex():
-        raise DataError(
-            f"class ids and examples must be integers, got {describe(tensor)}; give logits to "
-            "`mean_iou`, or output.argmax(1)"
-        )
-    return tensor.detach().cpu().long()
-
-
-def _overlaps(confusion: Tensor) -> tuple[Tensor, Tensor]:
-    """Return intersections and unions of each class, `[…, classes]`."""
+def _ious(confusion: Tensor) -> Tensor:
+    """Return intersection over union, `[…, classes]`; NaN of neither predicted nor true classes."""
     both = confusion.diagonal(dim1=-2, dim2=-1)
-    return both, confusion.sum(dim=-1) + confusion.sum(dim=-2) - both
-
-
-def _ious(intersection: Tensor, union: Tensor) -> Tensor:
-    """Return intersection over union; NaN where a class is neither predicted nor true."""
-    return intersection.double() / union.double().masked_fill(union == 0, torch.nan)
+    union = confusion.sum(dim=-1) + confusion.sum(dim=-2) - both
+    return both.double() / union.double().masked_fill(union == 0, torch.nan)
