@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 SHOWN = {
     "labels": ("200 labels\nonly", "#C14F00", "o"),
     "smoothed labels": ("200 labels,\nsmoothed", "#A86F00", "v"),
-    "Distilled": ("distilled on\nthese 200", "#0072B2", "s"),
-    "Distilled, more images": ("and on 1,000\nunlabelled", "#00855F", "^"),
-    "All the teacher's labels": ("all 1,200\nlabels", "#5A5B5C", "D"),
+    "distilled": ("distilled on\nthese 200", "#0072B2", "s"),
+    "distilled, more images": ("and on 1,000\nunlabelled", "#00855F", "^"),
+    "all the teacher's labels": ("all 1,200\nlabels", "#5A5B5C", "D"),
 }
 """The arms of the figure: a label, a colour and a mark."""
 LOOK = {"svg.hashsalt": "tutelage", "svg.fonttype": "none", "font.family": "sans-serif"}

@@ -8,13 +8,12 @@ from sklearn.datasets import load_digits
 
 import tutelage as tl
 from tutelage.demo import DemoSettings, demo_settings, demo_study, run, run_demo
-from tutelage.demo.digits import Remembering, digits, draw, labelled_set, mixed_set, train_teacher
-from tutelage.demo.run import ALL_LABELS, DISTILLED, MORE_IMAGES
-from tutelage.demo.settings import BATCH_SIZE, LABELLED
+from tutelage.demo.digits import BATCH_SIZE, digits, draw, labelled_set, mixed_set, train_teacher
+from tutelage.demo.run import ALL_LABELS, DISTILLED, LABELLED, MORE_IMAGES
 
 CONTROL = "labels"
 ARMS = (CONTROL, DISTILLED, MORE_IMAGES)
-CONTROLS = (CONTROL, "smoothed labels", "labels, data of Distilled, more images")
+CONTROLS = (CONTROL, "smoothed labels", "labels, data of distilled, more images")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +23,7 @@ def content():
 
 @pytest.fixture(scope="module")
 def teacher(content, settings):
-    return train_teacher(content, settings)
+    return train_teacher(content, settings.teacher_epochs)
 
 
 @pytest.fixture(scope="module")
@@ -128,28 +127,6 @@ def test_the_controls_are_those_of_every_study_and_learn_from_labels_alone(plan,
         assert repr(plan.reading(plan.arms[name])) == repr(settings.objective())
 
 
-def test_a_teacher_that_remembers_gives_the_same_bits(content, teacher):
-    """Also in batches of other images, and for images that it does not know."""
-    known = Remembering(teacher, content.train_images)
-    rows = torch.randperm(1200, generator=torch.Generator().manual_seed(0))
-    for images in (*content.train_images[rows].split(50), content.test_images[:50]):
-        batch = tl.Batch(images)
-        found = known.signals(batch, tl.Fields(output=True)).output
-        expected = tl.teachers.Live(teacher).signals(batch, tl.Fields(output=True)).output
-        assert torch.equal(found, expected)
-
-
-def test_a_teacher_that_remembers_runs_once_for_each_image(content, teacher):
-    known = Remembering(teacher, content.train_images)
-    calls = []
-    handle = teacher.register_forward_hook(lambda *_: calls.append(1))
-    known.signals(tl.Batch(content.train_images[7:57]), tl.Fields(output=True))
-    assert not calls
-    known.signals(tl.Batch(content.test_images[:50]), tl.Fields(output=True))
-    handle.remove()
-    assert calls == [1]
-
-
 def test_the_same_settings_give_the_same_accuracies(results, settings):
     again = run_demo(settings)
     for ours, theirs in zip(again.arms, results.arms, strict=True):
@@ -209,5 +186,5 @@ def test_the_temperature_is_checked_by_soft_targets(temperature):
 def test_the_temperature_reaches_the_objective_and_the_command(settings):
     warm = replace(settings, temperature=2.5)
     assert "temperature=2.5" in repr(warm.objective())
-    assert run._command(warm) == "tutelage demo --seeds 2 --temperature 2.5"
-    assert run._command(DemoSettings(quick=True)).endswith(" --temperature 4 --quick")
+    assert warm.command() == "tutelage demo --seeds 2 --temperature 2.5"
+    assert DemoSettings(quick=True).command().endswith(" --temperature 4 --quick")

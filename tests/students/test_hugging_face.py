@@ -251,19 +251,36 @@ def test_settings_that_depend_on_the_position_are_checked():
     assert student.config.num_hidden_layers == 2
 
 
-def test_a_config_that_rejects_the_new_number_is_refused_with_its_error():
-    kinds = [[["global", "local"], 2]]
+def test_lists_with_a_value_for_each_block_are_updated(tmp_path):
     config = hf.GPTNeoConfig(
         hidden_size=8,
         num_layers=4,
         num_heads=2,
         vocab_size=60,
-        attention_types=kinds,
+        attention_types=[[["global", "local"], 2]],
         bos_token_id=1,
         eos_token_id=2,
     )
-    with pytest.raises(ModelError, match=r"(?s)as its config describes.*GPTNeo.*build"):
-        keep_layers(hf.GPTNeoForCausalLM(config), [0, 1])
+    student, _ = keep_layers(hf.GPTNeoForCausalLM(config).eval(), [0, 3])
+    assert student.config.attention_layers == ["global", "local"]
+    student.save_pretrained(tmp_path)
+    loaded = hf.GPTNeoForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(logits(loaded, IDS), logits(student, IDS))
+
+
+class Four(hf.BertConfig):
+    """A config of four layers only."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        if self.num_hidden_layers != 4:
+            raise ValueError("four layers, please")
+
+
+def test_a_config_that_rejects_the_new_number_is_refused_with_its_error():
+    teacher = hf.BertModel(Four(**WORDS))
+    with pytest.raises(ModelError, match=r"as its config describes.*BertModel.*four layers"):
+        keep_layers(teacher, [0, 1])
 
 
 class Uncounted(hf.PreTrainedModel):

@@ -208,7 +208,7 @@ def test_blocks_without_which_the_student_does_not_run_are_kept():
     model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 4))
     found = least_loss(model, TensorDataset(torch.randn(9, 4)), keep=2)
     assert list(found.layer_map.values()) == ["0", "2"]
-    with pytest.raises(tl.ArgumentError, match="without which the student runs"):
+    with pytest.raises(tl.ModelError, match="the student must run, with a finite loss"):
         least_loss(model, TensorDataset(torch.randn(9, 4)), keep=1)
 
 
@@ -263,7 +263,7 @@ def test_padding_of_texts_that_a_model_tokenises_itself_does_not_count(tmp_path)
 def test_a_teacher_without_a_finite_loss_is_refused():
     broken = gpt2()
     broken.transformer.wte.weight.data[0] = torch.nan
-    with pytest.raises(tl.NonFiniteError, match="must be finite without some block"):
+    with pytest.raises(tl.ModelError, match="with a finite loss, without one"):
         least_loss(broken, texts(), keep=2)
 
 

@@ -28,10 +28,10 @@ def demo(
 ) -> None:
     """Train a small classifier of handwritten digits by three methods, and compare.
 
-    Takes less than a minute on two CPU cores and downloads nothing.
+    Takes one to two minutes on two CPU cores and downloads nothing.
     """
     with told(as_json) as result:
-        from tutelage.demo.settings import demo_settings  # noqa: PLC0415 - imports torch
+        from tutelage.demo import demo_settings  # noqa: PLC0415 - imports torch
         from tutelage.demo.show import show_demo  # noqa: PLC0415
 
         show_demo(demo_settings(seeds, temperature, quick), out)

@@ -17,18 +17,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 from tutelage.data import randomness
-from tutelage.demo.settings import BATCH_SIZE, TEACHER_LEARNING_RATE, DemoSettings
-from tutelage.signals import UNLABELLED, Batch, Signals
-from tutelage.teachers.live import Live
+from tutelage.signals import UNLABELLED
 from tutelage.training import Engine, fit
-from tutelage.wants import Fields
 
-CLASSES = 10
 TRAIN_IMAGES = 1200
-_BRIGHTEST = 16
-_SPLIT_SEED = 0
-_IMAGE = 8
-_TEACHER_SEED = 0
+BATCH_SIZE = 50
+TEACHER_LEARNING_RATE = 0.003  # of AdamW, falling to 0 along a cosine, as that of the students
+_BRIGHTEST, _TEACHER_SEED = 16, 0
 
 
 @dataclass(frozen=True)
@@ -53,13 +48,16 @@ def digits() -> Digits:
     content: Any = load_digits()
     images = torch.tensor(content.images, dtype=torch.float32).unsqueeze(1) / _BRIGHTEST
     labels = torch.tensor(content.target, dtype=torch.int64)
-    train, test = _divided(labels, TRAIN_IMAGES, _SPLIT_SEED)
+    train, test = draw(labels, TRAIN_IMAGES, seed=0)
     return Digits(images[train], labels[train], images[test], labels[test])
 
 
 def draw(labels: Tensor, labelled: int, seed: int) -> Draw:
     """Draw the images that keep their label, each digit in proportion."""
-    return Draw(*_divided(labels, labelled, seed))
+    chosen, rest = train_test_split(
+        range(len(labels)), train_size=labelled, stratify=labels.numpy(), random_state=seed
+    )
+    return Draw(torch.tensor(chosen), torch.tensor(rest))
 
 
 def labelled_set(content: Digits, images: Draw) -> TensorDataset:
@@ -80,27 +78,24 @@ def whole_set(content: Digits) -> TensorDataset:
     return TensorDataset(content.train_images, content.train_labels)
 
 
-def _divided(labels: Tensor, first: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the positions of so many images, each digit in proportion, and of the rest."""
-    chosen, rest = train_test_split(
-        range(len(labels)), train_size=first, stratify=labels.numpy(), random_state=seed
-    )
-    return torch.tensor(chosen), torch.tensor(rest)
-
-
 def make_teacher() -> nn.Sequential:
     """Return three convolutions with batch normalisation and a hidden layer."""
+
+    def normalised(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        return convolution, nn.BatchNorm2d(outputs), nn.ReLU()
+
     return nn.Sequential(
-        *_normalised(1, 32),
-        *_normalised(32, 64),
+        *normalised(1, 32),
+        *normalised(32, 64),
         nn.MaxPool2d(2),
-        *_normalised(64, 64),
+        *normalised(64, 64),
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Dropout(0.2),
-        nn.Linear(64 * (_IMAGE // 4) ** 2, 128),
+        nn.Linear(64 * 2 * 2, 128),
         nn.ReLU(),
-        nn.Linear(128, CLASSES),
+        nn.Linear(128, 10),
     )
 
 
@@ -114,11 +109,11 @@ def make_student() -> nn.Sequential:
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(24 * (_IMAGE // 4) ** 2, CLASSES),
+        nn.Linear(24 * 2 * 2, 10),
     )
 
 
-def train_teacher(content: Digits, settings: DemoSettings, progress: bool = False) -> nn.Module:
+def train_teacher(content: Digits, epochs: int, progress: bool = False) -> nn.Module:
     """Train the teacher on all training images and their labels."""
     with randomness.preserved():
         torch.manual_seed(_TEACHER_SEED)
@@ -126,7 +121,7 @@ def train_teacher(content: Digits, settings: DemoSettings, progress: bool = Fals
     fit(
         teacher,
         train=whole_set(content),
-        epochs=settings.teacher_epochs,
+        epochs=epochs,
         batch_size=BATCH_SIZE,
         seed=_TEACHER_SEED,
         optimizer=partial(torch.optim.AdamW, lr=TEACHER_LEARNING_RATE),
@@ -134,30 +129,3 @@ def train_teacher(content: Digits, settings: DemoSettings, progress: bool = Fals
         engine=Engine(device="cpu", progress=progress),
     )
     return teacher
-
-
-class Remembering(Live):
-    """A teacher that predicts known images once, since students see each of them many times."""
-
-    def __init__(self, module: nn.Module, images: Tensor) -> None:
-        super().__init__(module)
-        ask, output = super().signals, Fields(output=True)
-        # In batches as large as in training, so that the outputs are the same bits.
-        batches = [Batch(each) for each in images.split(BATCH_SIZE)]
-        self._outputs = torch.cat([ask(each, output).logits for each in batches])
-        self._rows = {image.tobytes(): row for row, image in enumerate(images.numpy())}
-
-    def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return the remembered outputs, or the module's where an image is not known."""
-        rows = [self._rows.get(image.tobytes()) for image in batch.inputs.numpy()]
-        if fields.features or None in rows:
-            return super().signals(batch, fields)
-        return Signals(self._outputs[rows])
-
-
-def _normalised(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    return (
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )

@@ -6,25 +6,21 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as ScreenTable
 
-from tutelage.demo.digits import TRAIN_IMAGES
-from tutelage.demo.run import ALL_LABELS, MORE_IMAGES, run_demo
-from tutelage.demo.settings import BATCH_SIZE, LABELLED, TEACHER_LEARNING_RATE, DemoSettings
+from tutelage.demo.digits import BATCH_SIZE, TEACHER_LEARNING_RATE, TRAIN_IMAGES
+from tutelage.demo.run import ALL_LABELS, LABELLED, MORE_IMAGES, DemoSettings, run_demo
 from tutelage.errors import RunFolderError
 from tutelage.files import writing
 from tutelage.reports import Page, Record, Section, Table, write_record, write_report
 from tutelage.reports.numbers import NONE, count, counted, file_size, milliseconds, signed
 from tutelage.reports.page import check_path
 from tutelage.reports.report import record_page
+from tutelage.reports.sections.outcome import mean_text
 from tutelage.reports.verdict import verdict
-from tutelage.results.record import ArmRecord, ModelRecord
-
-_UNIT_WIDTH = 9
 
 
 def show_demo(settings: DemoSettings, out: Path) -> Record:
@@ -46,11 +42,8 @@ def show_demo(settings: DemoSettings, out: Path) -> Record:
     write_report(demo_page(results, settings), page, results)
     console = Console()
     show(results, settings, console)
-    console.print(
-        f"\nReport: {page}\nResults as JSON: {out / 'results.json'}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    files = f"\nReport: {page}\nResults as JSON: {out / 'results.json'}"
+    console.print(files, highlight=False, soft_wrap=True)
     return results
 
 
@@ -79,59 +72,40 @@ def show(results: Record, settings: DemoSettings, console: Console) -> None:
         f"teacher, and so no such interval. Times are medians on {threads}, teacher and student in "
         "turns; the students are one architecture, so one of them was timed."
     )
+    table = ScreenTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    found = rows(results)
+    table.add_column("Model", vertical="top")
+    for head in [*found[0]][1:]:
+        name, *units = head.split("\n")
+        heading = "\n".join([name, *(f"[dim]{each}[/dim]" for each in units)])
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    for row in found:
+        style = "bold" if row["Model"] == results.primary else None
+        table.add_row(*row.values(), style=style)
     console.print(f"\n{title}", style="bold", highlight=False)
-    console.print(_table(results))
+    console.print(table)
     console.print(f"\n[dim]{note}[/dim]\n", highlight=False)
     console.print(verdict(results), style="bold", highlight=False)
     console.print(f"\n{what_each_saw(results)}", highlight=False)
 
 
-def rows(results: Record) -> list[tuple[str, ...]]:
-    """Return each model's name, accuracy, agreement with the teacher, size and times."""
-    return [
-        (
-            each.name[:1].upper() + each.name[1:],
-            _per_cent(each, "accuracy"),
-            _per_cent(each, "agreement"),
-            *_costs(results.models[each.model]),
-        )
-        for each in results.judged().values()
-    ]
-
-
-def _per_cent(arm: ArmRecord, metric: str) -> str:
-    """Return the mean with its interval where there is one; the column says per cent."""
-    values, interval = arm.values(metric), arm.intervals.get(metric)
-    if not values:
-        return NONE
-    mean = 100 * fmean(values)
-    return f"{mean:.1f}" if interval is None else f"{mean:.1f} ± {100 * interval.half_width:.1f}"
-
-
-def _costs(model: ModelRecord) -> tuple[str, ...]:
-    times = (milliseconds(each.per_input) for each in model.latencies)
-    if model.cost is None:
-        return NONE, NONE, *times
-    return count(model.cost.parameters), file_size(model.cost.file_bytes), *times
-
-
-def _table(results: Record) -> ScreenTable:
-    table = ScreenTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    table.add_column("Model", vertical="top")
-    sizes = [each.batch_size for each in next(iter(results.models.values())).latencies]
-    for name, unit in (
-        ("Accuracy", "% of test images"),
-        ("Agreement", "% with teacher"),
-        ("Parameters", ""),
-        ("File", ""),
-        *((f"Batch {size}", "ms per image") for size in sizes),
-    ):
-        quiet = (f"[dim]{line}[/dim]" for line in wrap(unit, _UNIT_WIDTH))
-        heading = "\n".join((name, *quiet))
-        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
-    for row in rows(results):
-        table.add_row(*row, style="bold" if row[0] == results.primary else None)
-    return table
+def rows(results: Record) -> list[dict[str, str]]:
+    """Return each model's accuracy, agreement with the teacher, size and times, by heads."""
+    found = []
+    for arm in results.judged().values():
+        model = results.models[arm.model]
+        found.append({
+            "Model": arm.name,
+            "Accuracy\n% of test\nimages": mean_text(results, arm, "accuracy", 1),
+            "Agreement\n% with\nteacher": mean_text(results, arm, "agreement", 1),
+            "Parameters": NONE if model.cost is None else count(model.cost.parameters),
+            "File": NONE if model.cost is None else file_size(model.cost.file_bytes),
+            **{
+                f"Batch {each.batch_size}\nms per\nimage": milliseconds(each.per_input)
+                for each in model.latencies
+            },
+        })  # fmt: skip
+    return found
 
 
 def demo_page(results: Record, settings: DemoSettings) -> Page:
@@ -156,6 +130,17 @@ def demo_page(results: Record, settings: DemoSettings) -> Page:
 
 
 def _idea(results: Record) -> Section:
+    train, more = count(TRAIN_IMAGES), count(TRAIN_IMAGES - LABELLED)
+    sources = {
+        "teacher": f"{train} labelled images",
+        **{arm.name: arm.learns_from for arm in results.arms},
+        "labels": f"{LABELLED} labelled images",
+        "smoothed labels": f"the same {LABELLED}, their labels smoothed by 0.1",
+        f"labels, data of {MORE_IMAGES}": (
+            f"the same {LABELLED}; the {more} images without labels fill its batches too, and it "
+            "learns nothing from them"
+        ),
+    }
     return Section(
         "What distillation is",
         (
@@ -167,19 +152,14 @@ def _idea(results: Record) -> Section:
         ),
         Table(
             "What each model learnt from",
-            [
-                {"Model": name, "Learns from": source}
-                for name, source in [
-                    ("teacher", f"{count(TRAIN_IMAGES)} labelled images"),
-                    *((arm.name, arm.learns_from) for arm in results.arms),
-                ]
-            ],
+            [{"Model": name, "Learns from": source} for name, source in sources.items()],
+            "The first three students are controls: they learn without the teacher.",
         ),
     )
 
 
 def _method(results: Record, settings: DemoSettings) -> Section:
-    train, epochs = count(TRAIN_IMAGES), settings.teacher_epochs
+    train, epochs = count(TRAIN_IMAGES), counted(settings.teacher_epochs, "epoch")
     return Section(
         "What was done",
         (
@@ -187,11 +167,10 @@ def _method(results: Record, settings: DemoSettings) -> Section:
             f"pixels. {train} of them are for training, the other "
             f"{count(results.examples['test'])} are the test: they are held out and used only for "
             "the final metrics.",
-            f"The teacher learnt from all {train} training images and their labels, in "
-            f"{'one pass' if epochs == 1 else f'{epochs} passes'} with AdamW at a rate of "
-            f"{TEACHER_LEARNING_RATE:g} that falls along a cosine. It has seen the labels "
-            "of images that are unlabelled for the student, and its predictions for them pass on "
-            "what it learnt from these labels.",
+            f"The teacher learnt from all {train} training images and their labels, in {epochs} "
+            f"with AdamW at a rate of {TEACHER_LEARNING_RATE:g} that falls along a cosine. It has "
+            "seen the labels of images that are unlabelled for the student, and its predictions "
+            "for them pass on what it learnt from these labels.",
             f"For each seed, {LABELLED} training images are drawn that keep their label, the same "
             "fraction of every digit. All students of a seed begin with the same weights and "
             f"take the same {count(settings.steps)} optimizer steps of {BATCH_SIZE} "
@@ -200,8 +179,7 @@ def _method(results: Record, settings: DemoSettings) -> Section:
             "those that every study has.",
             "The full demo's learning rate, weight decay and number of steps are those at which "
             f"the student trained on {LABELLED} labels did best on a held-out part of the training "
-            "images; all others take them as they are. Since nothing changes the "
-            "training images, the teacher predicts each of them once. Each training and "
-            "each measurement ran on one CPU thread.",
+            "images; all others take them as they are. Each training and each measurement ran on "
+            "one CPU thread.",
         ),
     )

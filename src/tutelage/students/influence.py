@@ -135,7 +135,8 @@ def least_loss(
         inputs: As for `keep_layers`.
 
     Raises:
-        ArgumentError: No block can be removed any more, or `keep` is out of its range.
+        ArgumentError: `keep` is out of its range.
+        ModelError: No block can be removed any more.
         TutelageError: As for `keep_layers`, or as the objective raises.
     """
     names = children(teacher, container_of(teacher, path))
@@ -153,18 +154,14 @@ def least_loss(
             except ModelError as error:  # it does not run without this block
                 refused = error
                 continue
-            value = found.metrics["loss"]
-            losses[position] = value if math.isfinite(value) else math.inf
+            if math.isfinite(found.metrics["loss"]):
+                losses[position] = found.metrics["loss"]
         if not losses:
-            raise ArgumentError(
-                f"`keep` must leave blocks without which the student runs, got {keep} where none "
-                f"of {len(left)} can be removed; pass a larger one"
+            raise ModelError(
+                "the student must run, with a finite loss, without one of the teacher's blocks, "
+                f"got none of {len(left)} that can be removed; pass a `keep` above {keep}, and "
+                "look at the teacher's outputs for `data`"
             ) from refused
-        if min(losses.values()) == math.inf:
-            raise NonFiniteError(
-                "the loss must be finite without some block, got NaN or infinity without each of "
-                f"{len(losses)}; look at the teacher, and at its outputs for `data`"
-            )
         left.remove(min(losses, key=losses.__getitem__))
     return keep_layers(teacher, left, path, inputs)
 

@@ -1,5 +1,6 @@
 """Students that are the teacher with fewer blocks."""
 
+import re
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from itertools import pairwise
@@ -19,14 +20,9 @@ Model = TypeVar("Model", bound=nn.Module)
 
 # Names of a block's own position; caches of Hugging Face models are indexed by it.
 _POSITIONS = ("layer_idx", "layer_id", "layer_index", "layer_number", "layer_num", "block_idx")
-# Names of the number of blocks, in configs and modules.
-_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "depth", "num_blocks")
-_SIDES = {
-    "encoder": ("encoder_layers", "num_encoder_layers", "encoder_num_hidden_layers"),
-    "decoder": ("decoder_layers", "num_decoder_layers", "decoder_num_hidden_layers"),
-}
-# Entries of a config with one value per block.
-_PER_BLOCK = ("layer_types", "mlp_layer_types", "layers_block_type", "no_rope_layers")
+# Entries of configs, and attributes of modules, that may count blocks.
+_COUNT = re.compile(r"(^|_)(layers?|blocks|depth)($|_)")
+_SIDES = ("encoder", "decoder")
 
 
 class Kept(NamedTuple, Generic[Model]):
@@ -219,29 +215,28 @@ def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
 def _recount(model: nn.Module, container: str, kept: list[int], count: int) -> None:
     """Update the number of blocks, `count`, in modules and configs from the model to the container.
 
-    `kept` are the old positions of the student's blocks; its configs are its own copies.
+    `kept` are the old positions of the student's blocks; its configs are its own copies. What is
+    missed here `_check_config` finds.
     """
-    sides = [part for part in container.split(".") if part in _SIDES]
-    names = _SIDES[sides[-1]] if sides else ()
-    seen = set()
-    modules = [unwrapped(model)]
-    for name in container.split(".") if container else ():
+    path = container.split(".") if container else []
+    side = next((part for part in reversed(path) if part in _SIDES), "")
+    modules, seen = [unwrapped(model)], set[int]()
+    for name in path:
         modules.append(modules[-1].get_submodule(name))
     for module in modules:
         config = getattr(module, "config", None)
-        if hasattr(config, "to_dict") and id(config) not in seen:
+        if not hasattr(config, "to_dict") or id(config) in seen:
+            _recount_entries(module, "", kept, count)
+        elif not _recount_stage(config, path, kept, count):
             # The model's config may describe an encoder and a decoder. That of a part, such as T5's
             # decoder, is a copy whose general entry is that of the part.
-            if not _recount_stage(config, container, kept, count):
-                _recount_config(config, names, kept, count, general=bool(seen))
-            seen.add(id(config))
-        else:
-            _set_first(module, _COUNTS, count, len(kept))
+            _recount_entries(config, "" if seen else side, kept, count)
+        seen.add(id(config))
 
 
-def _recount_stage(config: Any, container: str, kept: list[int], count: int) -> bool:
+def _recount_stage(config: Any, path: list[str], kept: list[int], count: int) -> bool:
     """Update the entry of one of several stages, as of a Swin; tell whether there is one."""
-    numbers = [int(part) for part in container.split(".") if part.isdecimal()]
+    numbers = [int(part) for part in path if part.isdecimal()]
     depths = vars(config).get("depths")
     if not numbers or not isinstance(depths, (list, tuple)) or len(depths) <= numbers[-1]:
         return False
@@ -253,33 +248,25 @@ def _recount_stage(config: Any, container: str, kept: list[int], count: int) -> 
     return True
 
 
-def _recount_config(
-    config: Any, names: tuple[str, ...], kept: list[int], count: int, general: bool
-) -> None:
-    """Update the entry of this side, and the general one if it is of this side too."""
-    found = _set_first(config, names, count, len(kept))
-    if general or not found:
-        found = _set_first(config, _COUNTS, count, len(kept)) or found
-    for name in _PER_BLOCK if found else ():
-        values = vars(config).get(name)
-        if isinstance(values, (list, tuple)) and len(values) == count:
-            setattr(config, name, type(values)(values[old] for old in kept))
-    stages = vars(config).get("stage_names")
+def _recount_entries(owner: Any, side: str, kept: list[int], count: int) -> None:
+    """Update the numbers of blocks of one owner, those of this side if it tells sides apart."""
+    found = [
+        name
+        for name, value in vars(owner).items()
+        if type(value) is int and value == count and _COUNT.search(name)
+    ]
+    own = [name for name in found if side and side in name]
+    general = [name for name in found if not side or not any(each in name for each in _SIDES)]
+    for name in own or general:
+        setattr(owner, name, len(kept))
+    for name, value in list(vars(owner).items()) if found else ():  # one value for each block
+        if isinstance(value, (list, tuple)) and len(value) == count:
+            setattr(owner, name, type(value)(value[old] for old in kept))
+    stages = vars(owner).get("stage_names")
     if found and isinstance(stages, list) and len(stages) == count + 1:  # the stem and each block
-        config.stage_names = stages[: len(kept) + 1]
-        if config.out_indices == [count]:
-            config.set_output_features_output_indices(None, None)  # the last block again
-
-
-def _set_first(owner: Any, names: tuple[str, ...], old: int, new: int) -> bool:
-    """Update the first of some attributes that has the old value; tell whether there is one."""
-    # A config maps general names to its own: GPT-2's num_hidden_layers is its n_layer.
-    mapped = getattr(owner, "attribute_map", {})
-    for name in (mapped.get(name, name) for name in names):
-        if type(vars(owner).get(name)) is int and vars(owner)[name] == old:
-            setattr(owner, name, new)
-            return True
-    return False
+        owner.stage_names = stages[: len(kept) + 1]
+        if owner.out_indices == [count]:
+            owner.set_output_features_output_indices(None, None)  # the last block again
 
 
 def _check_config(

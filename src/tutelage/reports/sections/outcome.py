@@ -73,21 +73,21 @@ def metric_title(name: str) -> str:
     return heading(name).split("\n")[0]
 
 
-def mean_text(record: Record, arm: ArmRecord, name: str) -> str:
+def mean_text(record: Record, arm: ArmRecord, name: str, decimals: int = 2) -> str:
     """Return the mean of an arm's metric over seeds, with its interval; fractions in per cent."""
     values, found, scale = arm.values(name), spread(arm, name), record.scale(name)
     if not values:
         return NONE
     if found is None or (record.is_fraction(name) and found.half_width > _HALF):
-        return value_text(record, name, fmean(values))
+        return value_text(record, name, fmean(values), decimals)
     half = scale * found.half_width
-    width = f"{half:.2f}" if record.is_fraction(name) else significant(half, 2)
-    return f"{value_text(record, name, fmean(values))} ± {width}"
+    width = f"{half:.{decimals}f}" if record.is_fraction(name) else significant(half, 2)
+    return f"{value_text(record, name, fmean(values), decimals)} ± {width}"
 
 
-def value_text(record: Record, name: str, value: float) -> str:
+def value_text(record: Record, name: str, value: float, decimals: int = 2) -> str:
     """Return a metric's value in a table: a fraction in per cent."""
-    return f"{100 * value:.2f}" if record.is_fraction(name) else significant(value)
+    return f"{100 * value:.{decimals}f}" if record.is_fraction(name) else significant(value)
 
 
 def outcome_sections(record: Record) -> tuple[Section | None, ...]:
