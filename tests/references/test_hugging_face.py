@@ -221,7 +221,7 @@ def test_distils_models_of_different_tokenizers(saved):
 
 def test_a_sentence_encoder_is_a_transformer_with_pooling(saved):
     folder = saved(hf.BertModel(config()))
-    with pytest.raises(ModelError, match=r"must have a modules\.json"):
+    with pytest.raises(ModelError, match=r"must have a modules\.json .*got \[\] in"):
         load_model("teacher", f"sentence-transformers:{folder}")
     kinds = ("Transformer", "Pooling", "Normalize")
     modules = [
@@ -239,10 +239,10 @@ def test_a_sentence_encoder_is_a_transformer_with_pooling(saved):
     student, _ = tl.students.every_nth_layer(found)
     assert student(TEXTS).shape == (2, 8)
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
-    with pytest.raises(ModelError, match=r"mean or the first of them, got \['pooling_mode_max"):
+    with pytest.raises(ModelError, match=r"mean or first .*got \['Transformer', 'pooling_mode_max"):
         load_model("teacher", f"sentence-transformers:{folder}")
     (folder / "modules.json").write_text(json.dumps([{"type": "os.system"}, *modules]))
-    with pytest.raises(ModelError, match=r"must consist of a transformer .* got system, Transf"):
+    with pytest.raises(ModelError, match=r"of a transformer, pooling .*got \['system', 'Transf"):
         load_model("teacher", f"sentence-transformers:{folder}")
 
 
@@ -261,14 +261,12 @@ def test_a_model_of_onnx_is_given_the_tokens_of_texts(tmp_path):
         for each in ("input_ids", "attention_mask")
     ]
     path = onnx_file(tmp_path / "m.onnx", nodes, inputs, weight=WEIGHT[:1])
-    with pytest.raises(ModelError, match=r"inputs that are not given, .*\?tokenizer=FOLDER"):
+    with pytest.raises(ModelError, match=r"columns, input_ids, .*\?tokenizer=FOLDER"):
         load_model("teacher", str(path)).signals(tl.Batch(torch.zeros(2, 3)), OUTPUT)
     teacher = load_model("teacher", f"{path}?tokenizer={tmp_path / 'tokens'}")
     found = teacher.signals(tl.Batch(["the cat sat", "the dog"]), OUTPUT).output
     sums = torch.tensor([[2.0 + 4 + 5 + 7 + 3], [2.0 + 4 + 6 + 3]])
     torch.testing.assert_close(found, sums @ torch.from_numpy(WEIGHT[:1]))
-    with pytest.raises(ArgumentError, match="no more than the model's 16 tokens, got 99"):
-        load_model("teacher", f"{path}?tokenizer={tmp_path / 'tokens'}&max_length=99")
 
 
 class TestBadInput:
@@ -292,11 +290,6 @@ class TestBadInput:
     def test_pool_and_task_exclude_each_other(self, saved):
         with pytest.raises(ArgumentError, match="`pool` and `task` exclude each other"):
             load_model("teacher", f"hf:{saved(hf.BertModel(config()))}?pool=mean&task=texts")
-
-    def test_a_greater_length_than_the_models_is_refused(self, saved):
-        folder = saved(hf.BertForSequenceClassification(config()))
-        with pytest.raises(ArgumentError, match="no more than the model's 16 tokens, got 99"):
-            load_model("teacher", f"hf:{folder}?max_length=99")
 
     def test_an_unknown_option_is_refused(self, saved):
         with pytest.raises(ArgumentError, match="did you mean 'max_length'"):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -121,8 +121,7 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
         ArgumentError: There is no such folder.
         ModelError: It cannot be loaded, or is of another architecture.
     """
-    task, pool = _chosen(reference)
-    hub = Hub(reference)
+    hub, task, pool = _chosen(reference)
     config = hub.config()
     own = _task_of(config)
     if pool is not None:
@@ -161,39 +160,28 @@ def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Modul
         ArgumentError: There is no such folder.
         ModelError: It cannot be loaded, or has other modules.
     """
-    reference.check_options("max_length", "revision", "untrained")
-    hub = Hub(reference)
-    modules = hub.read("modules.json")
-    if not isinstance(modules, list):
+    hub = Hub(reference.with_options(max_length=int, revision=str, untrained=bool))
+    modules = hub.read("modules.json") or []
+    found = [str(each["type"]).rpartition(".")[2] for each in modules]
+    normalise = found[2:] == ["Normalize"]
+    if found[:2] == ["Transformer", "Pooling"] and not modules[0].get("path"):
+        pooling = hub.read(f"{modules[1]['path']}/config.json") or {}
+        modes = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on]
+        found[1] = ", ".join(modes or [str(pooling.get("pooling_mode"))])
+    pool = _POOLING.get(found[1]) if len(found) == 2 + normalise else None
+    if pool is None:
         raise ModelError(
-            f"`{reference.argument}` must have a modules.json, got none in {reference.text!r}; "
-            f"write hf:{reference.name}?pool=mean for an encoder of transformers"
-        )
-    kinds = [str(each.get("type")).rpartition(".")[2] for each in modules]
-    alone = kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
-    if not alone or modules[0].get("path"):
-        raise ModelError(
-            f"`{reference.argument}` must consist of a transformer in its own folder, pooling and "
-            f"normalisation, got {', '.join(kinds)} in {reference.text!r}; {_OWN_CODE}"
-        )
-    pooling = hub.read(f"{modules[1].get('path')}/config.json") or {}
-    modes = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on]
-    if isinstance(pooling.get("pooling_mode"), str):
-        modes = [pooling["pooling_mode"]]
-    if len(modes) != 1 or modes[0] not in _POOLING:
-        raise ModelError(
-            f"`{reference.argument}` must pool its tokens by their mean or the first of them, got "
-            f"{modes} in {reference.text!r}; {_OWN_CODE}"
+            f"`{reference.argument}` must have a modules.json of a transformer, pooling by mean or "
+            f"first token, and normalisation, got {found} in {reference.text!r}; write "
+            f"hf:{reference.name}?pool=mean for an encoder of transformers, or {_OWN_CODE}"
         )
     length = (hub.read("sentence_bert_config.json") or {}).get("max_seq_length")
-    normalise = "Normalize" in kinds
-    return _pooled(hub, hub.config(), _POOLING[modes[0]], classes, normalise, length)
+    return _pooled(hub, hub.config(), pool, classes, normalise, length)
 
 
 def load_text_inputs(reference: Reference) -> TextInputs | None:
     """Return how texts become the tokens of a causal language model; None for other models."""
-    task, pool = _chosen(reference)
-    hub = Hub(reference)
+    hub, task, pool = _chosen(reference)
     config = hub.config()
     plain = task is None and pool is None
     return text_inputs(hub, config) if plain and _generates(config) else None
@@ -206,9 +194,6 @@ def text_inputs(
 
     Texts are cut at the number of tokens that the reference says, or else at `length`, the model's
     own limit, or 512.
-
-    Raises:
-        ArgumentError: The reference says more than the model's limit.
     """
     of_words = words and config.model_type == "roberta"
     settings = {"add_prefix_space": True} if of_words else {}
@@ -220,13 +205,8 @@ def text_inputs(
         tokenizer.pad_token = tokenizer.eos_token
     limits = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
     known = [each for each in limits if isinstance(each, int) and 0 < each < _UNLIMITED]
-    most = min(known, default=None)
-    length = hub.reference.number("max_length") or length
-    if length is not None and most is not None and length > most:
-        raise ArgumentError(
-            f"`max_length` must be no more than the model's {most} tokens, got {length}; lower it"
-        )
-    return TextInputs(tokenizer, length or most or _LONGEST, words)
+    own = length or min(known, default=_LONGEST)
+    return TextInputs(tokenizer, hub.reference.options.get("max_length", own), words)
 
 
 class Pooled(Wrapper):
@@ -293,16 +273,17 @@ def _pooled(
     return Prepared(model, text_inputs(hub, config, length=length), untrained=untrained)
 
 
-def _chosen(reference: Reference) -> tuple[str | None, Pooling | None]:
-    """Return the task and the pooling that a reference names."""
-    reference.check_options("max_length", "pool", "revision", "task", "untrained")
-    task = reference.one_of("task", tuple(_TASKS))
-    pool = cast("Pooling | None", reference.one_of("pool", ("mean", "first")))
+def _chosen(reference: Reference) -> tuple[Hub, str | None, Pooling | None]:
+    """Return a reference's folder or repository, and the task and the pooling that it names."""
+    reference = reference.with_options(
+        max_length=int, pool=("mean", "first"), revision=str, task=tuple(_TASKS), untrained=bool
+    )
+    task, pool = reference.options.get("task"), reference.options.get("pool")
     if pool is not None and task is not None:
         raise ArgumentError(
             f"`pool` and `task` exclude each other, got both in {reference.text!r}; choose one"
         )
-    return task, pool
+    return Hub(reference), task, pool
 
 
 def _generates(config: Any) -> bool:
@@ -335,7 +316,7 @@ def _likely(hf: Any, config: Any) -> str:
 def _loaded(hub: Hub, auto: Any, config: Any, fresh: bool = False) -> tuple[Any, str | None]:
     """Return a model, and its part that has random weights; refuse files that lack others."""
     with hub.loading():
-        if hub.reference.flag("untrained"):
+        if hub.reference.options.get("untrained"):
             trust = hub.settings["trust_remote_code"]
             return auto.from_config(config, trust_remote_code=trust).float(), "model"
         model, found = auto.from_pretrained(

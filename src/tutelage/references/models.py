@@ -146,7 +146,7 @@ def output_kind(model: nn.Module | Teacher) -> OutputKind | None:
 
 def _of_python(reference: Reference) -> nn.Module | Teacher:
     """Return the model of `package.module:name` or `file.py:name`, with weights if there are."""
-    reference.check_options()
+    reference.with_options()
     try:
         found = python_object.load(reference.argument, reference.name)
     except ArgumentError as error:

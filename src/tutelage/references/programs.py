@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 from tutelage.datasets import Columns
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.exporting import ABOUT
-from tutelage.identity import identity
 from tutelage.layers import Prepared
 from tutelage.references.hugging_face import Hub, text_inputs
-from tutelage.references.reference import IMAGE_OPTIONS, Reference
+from tutelage.references.reference import IMAGE_OPTIONS, Reference, digest_of
+from tutelage.references.tables import TableModel
 from tutelage.teachers import Predictor, Teacher
 
 _IMAGES = 4  # dimensions of a batch
@@ -50,8 +49,9 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
         ArgumentError: There is no such file.
         ModelError: It is damaged, or has other inputs or outputs.
     """
-    own = ("binary", "max_length", "output", "probabilities", "tokenizer")
-    reference.check_options(*own, *IMAGE_OPTIONS)
+    reference = reference.with_options(
+        binary=bool, max_length=int, output=str, probabilities=bool, tokenizer=str, **IMAGE_OPTIONS
+    )
     path, folder = reference.file, reference.options.get("tokenizer")
     for package in ("onnxruntime", "onnx"):
         reference.needs(package, "onnx")
@@ -66,22 +66,27 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
     with reference.loading("copy it again, with the files that belong to it, or export it again"):
         model = OnnxModel(path, reference.options.get("output"), prepare)
     reference.check_classes(model.outputs, classes)
-    binary = reference.flag("binary")
+    binary = reference.options.get("binary", False)
     # Converters of scikit-learn, XGBoost and LightGBM call them so.
-    known = binary or reference.flag("probabilities") or model.output_name == "probabilities"
-    return Predictor(model, probabilities=known, binary=binary)
+    known = binary or "probabilities" in {model.output_name, *reference.options}
+    predict: Any = model
+    if prepare is None:  # an input for each column, or one of arrays
+        names = tuple(model.inputs) if len(model.inputs) > 1 else None
+        predict = TableModel(path.name, model, model.fingerprint(), names, model.class_names)
+        predict.own = model.own
+    return Predictor(predict, probabilities=known, binary=binary)
 
 
 class OnnxModel:
-    """A function of arrays, or of arrays of texts.
+    """A function of arrays, of arrays of texts, or of DataFrames with a column for each input.
 
     Args:
         path: The file.
         output: The name of the output; None if there is one only.
         prepare: From raw inputs to the model's inputs: a tensor, or a dict of them by name.
 
-    `own` are the columns of the table that the file was trained on, where it tells them; rows of
-    `columns` become rows of these. Images are brought to the size of those that it was trained on.
+    `own` are the columns of the table that the file was trained on, where it tells them. Images are
+    brought to the size of those that it was trained on.
 
     Raises:
         ModelError: It has other inputs or outputs.
@@ -105,7 +110,6 @@ class OnnxModel:
         self.class_names = tuple(about.get("classes", ())) or None
         own = about.get("inputs", {})
         self.own = Columns.of_json(own) if own.get("by") == "table" else None
-        self.columns: Columns | None = None
         self.size: list[int] | None = own.get("size")
         self.inputs = {each.name: each.type for each in self.session.get_inputs()}
         found = {each.name: each for each in self.session.get_outputs()}
@@ -122,35 +126,18 @@ class OnnxModel:
         last = chosen[0].shape[-1] if chosen[0].shape else None
         self.outputs = last if isinstance(last, int) else None
         """The number of outputs, if the file tells it."""
-        if not self.inputs or not all(kind in _DTYPES for kind in self.inputs.values()):
-            raise ModelError(
-                f"{path.name} must have inputs of numbers or texts, got "
-                f"{', '.join(f'{name} ({kind})' for name, kind in self.inputs.items()) or 'none'}"
-            )
 
-    def __call__(self, raw: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, raw: Any) -> NDArray[Any]:
         """Return the outputs for raw inputs."""
         given: Any = raw
         if self.prepare is not None:
             given = self.prepare(raw.tolist() if raw.dtype == object else torch.from_numpy(raw))
         elif self.size is not None and raw.ndim == _IMAGES:
             given = _covering(torch.from_numpy(raw), self.size)
-        elif self.columns is not None and self.own is not None:
-            given = self.own.recoded(raw, self.columns)
-        elif self.columns is not None and len(self.inputs) > 1:  # one for each column
-            frame = self.columns.frame(raw)
-            given = {str(name): frame[name].to_numpy()[:, None] for name in frame.columns}
-        elif self.columns is not None:
-            given = array_of(self.columns, raw)
+        elif hasattr(raw, "columns"):
+            given = {name: raw[name].to_numpy()[:, None] for name in raw.columns}
         if not isinstance(given, dict):
             given = {next(iter(self.inputs)): given}
-        missing = self.inputs.keys() - given.keys()
-        if missing:
-            raise ModelError(
-                f"{self.name} has inputs that are not given, {', '.join(sorted(missing))}; "
-                "name them as the columns of the table, or give the folder of the tokenizer that "
-                "belongs to it: ?tokenizer=FOLDER"
-            )
         feed = {name: self._cast(name, kind, given[name]) for name, kind in self.inputs.items()}
         return np.asarray(self.session.run([self.output_name], feed)[0])
 
@@ -169,11 +156,10 @@ class OnnxModel:
 
     def fingerprint(self) -> str:
         """Return a hash of the file and its weights, with the preprocessing."""
-        columns = "" if self.columns is None else identity(self.columns.as_json())
-        return f"onnx {self.digest} {self.output_name} {self.prepare!r} {columns}"
+        return f"onnx {self.digest} {self.output_name} {self.prepare!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxModel, (self.path, self.output, self.prepare), {"columns": self.columns}
+        return OnnxModel, (self.path, self.output, self.prepare)
 
 
 def _covering(images: Tensor, size: Sequence[int]) -> Tensor:
@@ -187,26 +173,6 @@ def _covering(images: Tensor, size: Sequence[int]) -> Tensor:
     return images[..., top : top + size[0], left : left + size[1]]
 
 
-def array_of(columns: Columns, rows: NDArray[Any]) -> NDArray[np.float64]:
-    """Return rows for a model that was fitted on arrays, in the order of the file.
-
-    Numbers are as the file has them, also where they are categories; texts are codes, their
-    positions among all of the file, sorted, and NaN where they are missing.
-    """
-    import pandas as pd  # noqa: PLC0415 - heavy
-
-    frame = columns.frame(rows)
-    found = np.empty(frame.shape)
-    for at, (label, cells) in enumerate(frame.items()):
-        column = next(each for each in columns.columns if each.name == str(label).strip())
-        if column.kind == "category" and not pd.api.types.is_numeric_dtype(cells.dtype):
-            codes = pd.Categorical(cells, categories=list(column.categories)).codes
-            found[:, at] = np.where(codes < 0, np.nan, codes)
-        else:
-            found[:, at] = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-    return found
-
-
 def _weight_files(path: Path) -> list[Path]:
     """Return the files beside a model that hold its weights, as exporters write large ones."""
     import onnx  # noqa: PLC0415 - an extra
@@ -216,12 +182,6 @@ def _weight_files(path: Path) -> list[Path]:
     return [
         path.parent / name for name in sorted({e.value for e in entries if e.key == "location"})
     ]
-
-
-def digest_of(path: Path) -> str:
-    """Return a hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 class Exported(nn.Module):
@@ -257,7 +217,7 @@ def load_exported(reference: Reference, classes: int | None) -> nn.Module:
         ModelError: It is not trusted, or damaged.
     """
     del classes  # the number of outputs is known by running it only
-    reference.check_options(*IMAGE_OPTIONS)
+    reference = reference.with_options(**IMAGE_OPTIONS)
     path, prepare = reference.file, reference.image_inputs()
     if reference.trust is not True:
         raise ModelError(

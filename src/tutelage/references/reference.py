@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ KINDS = ("timm", "torchvision", "hf", "sentence-transformers")
 """Libraries whose models are named as `kind:NAME`."""
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 """Files that may hold the weights of an architecture."""
-IMAGE_OPTIONS = ("mean", "size", "std")
+IMAGE_OPTIONS = {"mean": str, "size": int, "std": str}
 _PYTHON = re.compile(r"(.+\.py:[\w.]+|[\w.]+:[\w.]+)(?:@(.*))?", re.DOTALL)
 _OPTIONS = re.compile(r"(.*?)\?(\w+(?:=[^&?]*)?(?:&\w+(?:=[^&?]*)?)*)", re.DOTALL)
 _CONSENT = ("trust", "trust_code", "trust_remote_code")
@@ -50,7 +51,7 @@ class Reference:
         name: A name, a folder, a file, or `file.py:function`.
         kind: One of `KINDS`, `"python"` for `file.py:function`, or `"file"`.
         weights: A file, or the name of published weights; None where there is none.
-        options: By name; `"true"` for one without a value.
+        options: By name; `"true"` for one without a value. Values after `with_options`.
         trust: Whether code that belongs to the model may run; or the names of the types of a file
             of skops that are trusted.
     """
@@ -60,7 +61,7 @@ class Reference:
     name: str
     kind: str = "file"
     weights: str | None = None
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     trust: bool | Collection[str] = False
 
     @classmethod
@@ -113,48 +114,43 @@ class Reference:
             return None
         return Path(self.weights).expanduser()
 
-    def check_options(self, *known: str) -> None:
-        """Refuse options that this kind of model does not have.
+    def with_options(self, **kinds: type | Sequence[str]) -> Reference:
+        """Return it with its options as values: those that this kind of model has.
+
+        Args:
+            kinds: By name: `int` for a positive integer, `bool` for an option without a value,
+                `str`, or the words of which it is one.
 
         Raises:
             ArgumentError: It has others, or consents to foreign code, which is not for the
                 reference to say.
         """
-        for name in self.options:
+        found: dict[str, Any] = {}
+        for name, value in self.options.items():
+            kind, expected = kinds.get(name, ()), None
             if name in _CONSENT:
                 raise ArgumentError(
                     f"`{self.argument}` {self.text!r} cannot consent to code itself ({name}); pass "
                     "trust=True, on the command line --trust, and leave it out"
                 )
-            if name not in known:
-                has = f"it has {', '.join(known)}" if known else "it has none"
+            if name not in kinds:
+                has = f"it has {', '.join(kinds)}" if kinds else "it has none"
                 raise ArgumentError(
                     f"`{self.argument}` must have options of its kind, got {name!r} in "
-                    f"{self.text!r}; {did_you_mean(name, known) or has}"
+                    f"{self.text!r}; {did_you_mean(name, kinds) or has}"
                 )
-
-    def number(self, option: str) -> int | None:
-        """Return an option that is a positive integer; None if it is not there."""
-        value = self.options.get(option)
-        if value is not None and not (value.isdecimal() and int(value) > 0):
-            raise ArgumentError(
-                f"`{option}` must be a positive integer, got {value!r} in {self.text!r}; correct it"
-            )
-        return None if value is None else int(value)
-
-    def one_of(self, option: str, values: Sequence[str]) -> str | None:
-        """Return an option that has one of some values; None if it is not there."""
-        value = self.options.get(option)
-        if value is not None and value not in values:
-            raise ArgumentError(
-                f"`{option}` must be one of {', '.join(values)}, got {value!r} in {self.text!r}; "
-                "choose one"
-            )
-        return value
-
-    def flag(self, option: str) -> bool:
-        """Tell whether an option is given that has no value."""
-        return self.one_of(option, ("true",)) is not None
+            if kind is int and not (value.isdecimal() and int(value) > 0):
+                expected = "a positive integer"
+            elif kind is bool and value != "true":
+                expected = "without a value"
+            elif not isinstance(kind, type) and value not in kind:
+                expected = f"one of {', '.join(kind)}"
+            if expected is not None:
+                raise ArgumentError(
+                    f"`{name}` must be {expected}, got {value!r} in {self.text!r}; correct it"
+                )
+            found[name] = kind(value) if isinstance(kind, type) else value
+        return replace(self, options=found)
 
     def image_inputs(self) -> ImageInputs | None:
         """Return the preprocessing of `?mean=0.5,0.5,0.5&std=0.5,0.5,0.5&size=224`; None without.
@@ -174,7 +170,8 @@ class Reference:
                 "`mean` and `std` must be numbers, one for each channel, got "
                 f"{self.text!r}; write mean=0.5,0.5,0.5"
             ) from error
-        return ImageInputs(self.number("size"), self.number("size"), mean, std)
+        size = self.options.get("size")
+        return ImageInputs(size, size, mean, std)
 
     @contextmanager
     def loading(self, advice: str) -> Iterator[None]:
@@ -212,3 +209,9 @@ class Reference:
                 f"be known, got {self.text!r}, {what}; {way}"
             )
         return classes
+
+
+def digest_of(path: Path) -> str:
+    """Return a hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

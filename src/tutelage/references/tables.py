@@ -1,4 +1,4 @@
-"""Models of tables in files, as teachers: scikit-learn, XGBoost, LightGBM and CatBoost.
+"""Models of tables in files, as teachers: scikit-learn, XGBoost, LightGBM, CatBoost; also of ONNX.
 
 Each is called as its user would call it on the rows of `pandas.read_csv`: with a DataFrame that has
 the columns and dtypes of the training file. What it cannot take, it says itself.
@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from tutelage.datasets import Columns
 from tutelage.errors import ModelError, some_of
 from tutelage.identity import identity
-from tutelage.references.programs import OnnxModel, array_of, digest_of
-from tutelage.references.reference import Reference
+from tutelage.references.reference import Reference, digest_of
 from tutelage.teachers import Predictor, Teacher
 
 _ADVICE = "copy it again, or write it by save_model"
@@ -52,6 +51,7 @@ class TableModel:
         class_names: Names of the classes, in the order of the outputs.
         categories: The categories that it was fitted on, by column, as far as it tells them.
         coded: Which columns of a DataFrame it takes in pandas' dtype "category" only.
+        own: The columns of an exported student, whose rows are given as that codes them.
         columns: What the rows are; None where they are given as they are.
     """
 
@@ -61,7 +61,8 @@ class TableModel:
     features: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
     categories: dict[str, list[Any]] = field(default_factory=dict)
-    coded: Callable[[Any], Sequence[str]] = lambda _: ()
+    coded: Callable[[Any], Sequence[str]] | None = None
+    own: Columns | None = None
     columns: Columns | None = None
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -71,11 +72,14 @@ class TableModel:
         if self.columns is None:
             raise ModelError(
                 f"the teacher ({self.name}) was fitted on named columns, "
-                f"{some_of(self.features or ())}, got rows without names; give the table's columns "
-                "by tutelage.references.with_columns(teacher, columns)"
+                f"{some_of(self.features or ())}, got rows without names; name them by "
+                "tutelage.references.with_columns(teacher, columns), or give the tokenizer of a "
+                "model of texts by ?tokenizer=FOLDER"
             )
+        if self.own is not None:
+            return np.asarray(self.predict(self.own.recoded(rows, self.columns)))
         if self.features is None:
-            return np.asarray(self.predict(array_of(self.columns, rows)))
+            return np.asarray(self.predict(_array_of(self.columns, rows)))
         frame: Any = self.columns.frame(rows)
         # LightGBM writes _ for spaces.
         names = {re.sub(r"\s", "_", str(each)): each for each in frame.columns}
@@ -83,7 +87,9 @@ class TableModel:
         for name, known in self.categories.items():
             if name in frame:
                 check_type(self.name, frame[name], known)
-        return np.asarray(self.predict(frame.astype(dict.fromkeys(self.coded(frame), "category"))))
+        if self.coded is not None:
+            frame = frame.astype(dict.fromkeys(self.coded(frame), "category"))
+        return np.asarray(self.predict(frame))
 
     def __repr__(self) -> str:
         return self.name
@@ -92,6 +98,26 @@ class TableModel:
         """Return the name, a hash of the model's file, and what its rows are."""
         columns = "" if self.columns is None else identity(self.columns.as_json())
         return f"{self.name} {self.digest} {columns}"
+
+
+def _array_of(columns: Columns, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Return rows for a model that was fitted on arrays, in the order of the file.
+
+    Numbers are as the file has them, also where they are categories; texts are codes, their
+    positions among all of the file, sorted, and NaN where they are missing.
+    """
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    frame = columns.frame(rows)
+    found = np.empty(frame.shape)
+    for at, (label, cells) in enumerate(frame.items()):
+        column = next(each for each in columns.columns if each.name == str(label).strip())
+        if column.kind == "category" and not pd.api.types.is_numeric_dtype(cells.dtype):
+            codes = pd.Categorical(cells, categories=list(column.categories)).codes
+            found[:, at] = np.where(codes < 0, np.nan, codes)
+        else:
+            found[:, at] = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    return found
 
 
 def check_type(model: str, values: Any, known: Sequence[Any]) -> None:
@@ -119,15 +145,12 @@ def with_columns(model: Any, columns: Columns) -> Any:
         model: What `load_model` returned.
         columns: What the columns of the data are.
     """
-    if not isinstance(model, Predictor) or not isinstance(model.predict, (TableModel, OnnxModel)):
+    if not isinstance(model, Predictor) or not isinstance(model.predict, TableModel):
         return model
     found, predict = copy(model), copy(model.predict)
     found.predict = predict
     predict.columns = columns
-    if isinstance(predict, TableModel):
-        by_position = predict.features is None
-    else:
-        by_position = predict.own is None and len(predict.inputs) == 1
+    by_position = predict.features is None and predict.own is None
     texts = [each for each in columns.columns if any(isinstance(c, str) for c in each.categories)]
     if texts and by_position:
         codes = some_of(f"{each} as {code}" for code, each in enumerate(texts[0].categories))
@@ -148,7 +171,7 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
         ArgumentError: There is no such file.
         ModelError: It is damaged, has types that are not trusted, or is no such estimator.
     """
-    reference.check_options()
+    reference.with_options()
     path, io, trust = reference.file, reference.needs("skops.io", "skops"), reference.trust
     advice = "write it again by skops.io.dump(model, path), with the installed versions"
     with reference.loading(advice):
@@ -210,7 +233,7 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
         ArgumentError: There is no such file.
         ModelError: It is damaged.
     """
-    reference.check_options()
+    reference.with_options()
     path, xgboost = reference.file, reference.needs("xgboost", "boosting")
     with reference.loading(_ADVICE):
         content = path.read_bytes().strip()
@@ -246,7 +269,7 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
         ArgumentError: There is no such file.
         ModelError: It is damaged.
     """
-    reference.check_options()
+    reference.with_options()
     path, lightgbm = reference.file, reference.needs("lightgbm", "boosting")
     content = path.read_bytes()
     with reference.loading(_ADVICE):
@@ -280,7 +303,7 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
         ArgumentError: There is no such file.
         ModelError: It is damaged.
     """
-    reference.check_options()
+    reference.with_options()
     path, catboost = reference.file, reference.needs("catboost", "boosting")
     with reference.loading(_ADVICE):
         model, kind = catboost.CatBoost(), path.suffix.lower().removeprefix(".")
@@ -326,7 +349,7 @@ def _features_of(model: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(map(str, names))
 
 
-def _coded_by(model: Any) -> Callable[[Any], Sequence[str]]:
+def _coded_by(model: Any) -> Callable[[Any], Sequence[str]] | None:
     """Return which columns of a DataFrame were categories to pandas when a model was fitted.
 
     XGBoost and LightGBM take texts in this dtype only, and find a value's code by their own list.
@@ -343,7 +366,7 @@ def _coded_by(model: Any) -> Callable[[Any], Sequence[str]]:
             )
         return lambda _: coded
     if package != "lightgbm":
-        return lambda _: ()
+        return None
     booster = getattr(model, "booster_", model)
     lists: list[list[Any]] = booster.pandas_categorical or []
     text = booster.model_to_string(num_iteration=1)

@@ -24,10 +24,10 @@ def load_timm(reference: Reference, classes: int | None) -> nn.Module:
         ArgumentError: There is no such model, or no such tag.
         ModelError: The weights cannot be had, or are those of another model.
     """
-    reference.check_options("size")
+    reference = reference.with_options(size=int)
     timm = reference.needs("timm", "vision")
     name, config = _timm_config(timm, reference)
-    size, file = reference.number("size"), reference.weight_file
+    size, file = reference.options.get("size"), reference.weight_file
     settings: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if size is not None and config.fixed_input_size:
         settings["img_size"] = size
@@ -108,9 +108,9 @@ def load_torchvision(reference: Reference, classes: int | None) -> nn.Module:
         ArgumentError: There is no such model, or no such weights.
         ModelError: The weights cannot be had, or are those of another model.
     """
-    reference.check_options("size")
+    reference = reference.with_options(size=int)
     models = reference.needs("torchvision.models", "vision")
-    name, size = reference.name, reference.number("size")
+    name, size = reference.name, reference.options.get("size")
     if name not in models.list_models(module=models):
         hint = did_you_mean(name, models.list_models(module=models))
         raise ArgumentError(

@@ -11,8 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ArgumentError, ModelError, NotFoundError, in_short, some_of
-from tutelage.references.reference import WEIGHT_FILES
+from tutelage.errors import ModelError, NotFoundError, in_short, some_of
 
 _NESTED = ("state_dict", "model_state_dict", "model")
 
@@ -24,17 +23,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     everything but tensors and plain containers.
 
     Raises:
-        ArgumentError: There is no such file, or of another kind.
+        NotFoundError: There is no such file.
         ModelError: It is damaged, or holds something else than a state dict.
     """
     if not path.is_file():
         raise NotFoundError(f"the weights must be an existing file, got {path}; correct the path")
-    if path.suffix not in WEIGHT_FILES:
-        raise ArgumentError(
-            f"the weights must be a file of one of the kinds {', '.join(WEIGHT_FILES)}, got "
-            f"{path}; write one: safetensors.torch.save_file(model.state_dict(), "
-            '"weights.safetensors")'
-        )
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -46,20 +39,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} must hold weights alone, and whole, got {in_short(error)}; copy it again, or "
             "write it again by safetensors.torch.save_file(model.state_dict(), path)"
         ) from error
-    for name in _NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
-            found = found[name]
-            break
-    if not found or not isinstance(found, Mapping) or not _are_tensors(found):
+    if isinstance(found, Mapping):
+        nested = (found[name] for name in _NESTED if isinstance(found.get(name), Mapping))
+        found = next(nested, found)
+    tensors = isinstance(found, Mapping) and all(isinstance(x, Tensor) for x in found.values())
+    if not tensors or not found:
         raise ModelError(
             f"{path} must hold a state dict, tensors by name, alone or under one of {_NESTED}, "
             f"got {type(found).__name__}; write model.state_dict() to it"
         )
     return {str(name): each for name, each in found.items()}
-
-
-def _are_tensors(found: Mapping[Any, Any]) -> bool:
-    return all(isinstance(each, Tensor) for each in found.values())
 
 
 def load_weights(
