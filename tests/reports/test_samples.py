@@ -26,7 +26,7 @@ from tutelage.results.samples import (
     image_sample,
     pixels_of,
 )
-from tutelage.studies.outputs import truth
+from tutelage.studies.eval_data import read_eval_data
 from tutelage.studies.samples import samples_of
 
 CLASSES = 3
@@ -57,7 +57,7 @@ def test_maps_are_those_of_the_models_outputs() -> None:
     known = labels != -100
     maps = torch.randn(2, 9, 4, 6, CLASSES)
     student, teacher = (each[known] for each in maps)
-    found = samples_of(data, truth("test", data), student, teacher, None)
+    found = samples_of(read_eval_data("test", data), student, teacher, None)
     assert len(found) == 4
     for place, sample in zip((0, 2, 5, 8), found, strict=True):
         assert isinstance(sample, ImageSample)
@@ -72,7 +72,9 @@ def test_maps_of_a_single_logit_are_the_labels_that_are_predicted() -> None:
     """The largest of one logit says nothing."""
     data = TensorDataset(images(4, 0).tensors[0], torch.ones(4, 4, 6).long())
     student, teacher = torch.randn(2, 4 * 4 * 6, 1)
-    for place, sample in enumerate(samples_of(data, truth("test", data), student, teacher, None)):
+    for place, sample in enumerate(
+        samples_of(read_eval_data("test", data), student, teacher, None)
+    ):
         assert isinstance(sample, ImageSample)
         for whose, logits in (("student", student), ("teacher", teacher)):
             shown = (logits.view(4, 4, 6)[place] > 0).numpy()
@@ -82,11 +84,11 @@ def test_maps_of_a_single_logit_are_the_labels_that_are_predicted() -> None:
 def test_several_labels_of_a_pixel_have_no_map() -> None:
     x = images(4, 0).tensors[0]
     data = TensorDataset(x, torch.ones(4, 4, 6).long())
-    known = truth("test", data)
+    known = read_eval_data("test", data)
     rows = known.by_row[0]
     several = replace(rows, labels=torch.ones(len(rows.rows), 2).long())
     known = replace(known, by_row=(several,))
-    assert samples_of(data, known, torch.randn(4 * 4 * 6, 2), None, None) == ()
+    assert samples_of(known, torch.randn(4 * 4 * 6, 2), None, None) == ()
 
 
 class Tagger(nn.Linear):
@@ -117,18 +119,20 @@ def test_words_have_the_classes_of_their_rows() -> None:
     data = Text()
     output = nn.functional.one_hot(torch.tensor([1, 0, 0, 0, 2]), CLASSES).float()
     places = iter((0, 1))
-    found = samples_of(data, truth("test", data), output, None, lambda _: Text.words[next(places)])
+    found = samples_of(
+        read_eval_data("test", data), output, None, lambda _: Text.words[next(places)]
+    )
     assert found == (
         TextSample(("Ada", "met", "Bob"), {"true": (1, 0, 1), "student": (1, 0, 0)}),
         TextSample(("in", "Rome"), {"true": (0, 2), "student": (0, 2)}),
     )
     with pytest.raises(ArgumentError, match="one word for each of the 3 labelled rows"):
-        samples_of(data, truth("test", data), output, None, lambda _: ["one"])
+        samples_of(read_eval_data("test", data), output, None, lambda _: ["one"])
 
 
 def test_one_answer_an_example_shows_nothing() -> None:
     data = TensorDataset(torch.zeros(4, 3, 2, 2), torch.zeros(4, dtype=torch.int64))
-    assert samples_of(data, truth("test", data), torch.zeros(4, 3), None, None) == ()
+    assert samples_of(read_eval_data("test", data), torch.zeros(4, 3), None, None) == ()
 
 
 def test_the_page_shows_them(tmp_path: Path) -> None:

@@ -33,8 +33,6 @@ def _untouched(trial):
         ({"sweep": ["epochs"]}, tl.ArgumentError, "`sweep` must be a dict by name"),
         ({"training": tl.Training(steps=3)}, tl.ArgumentError, "got both"),
         ({"epochs": None}, tl.ArgumentError, "got neither"),
-        ({"report": "Digits"}, tl.ArgumentError, r"must be a tl.ReportOptions, got 'Digits'"),
-        ({"allow_overlap": "stated"}, tl.ArgumentError, "`allow_overlap` must be True or False"),
         ({"seeds": 0}, tl.ArgumentError, "`seeds` must be at least 1"),
         ({"seeds": [1, 1]}, tl.ArgumentError, "different numbers"),
         ({"margin": -1}, tl.ArgumentError, "`margin` must be zero or more"),
@@ -191,18 +189,6 @@ def test_what_would_fail_late_fails_early(setup):
         tl.study(None, setup.make, arms={"soft": tl.SoftTargets(1)}, **options)
     with pytest.raises(tl.ArgumentError, match="`margin` is what may be lost against the teacher"):
         tl.study(None, setup.make, arms={"a": tl.HardLabels(0.5)}, margin=0.1, **options)
-
-
-def test_training_is_no_dict(setup):
-    with pytest.raises(tl.ArgumentError, match=r"`training` must be a tl.Training, got {'steps'"):
-        tl.study(
-            None,
-            setup.make,
-            train=setup.train,
-            test=setup.test,
-            arms={"a": tl.HardLabels()},
-            training={"steps": 3},
-        )
 
 
 def test_a_student_that_does_not_exist(setup):

@@ -13,7 +13,8 @@ import tutelage as tl
 from tutelage.errors import ArgumentError
 from tutelage.reports import read_record
 from tutelage.studies.arm import readings
-from tutelage.studies.outputs import notes_on, truth
+from tutelage.studies.eval_data import read_eval_data
+from tutelage.tasks import TASKS, Outputs, infer_task
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(500, 6, generator=GENERATOR)
@@ -149,28 +150,24 @@ def test_reports_speak_of_labels(several, single, tmp_path):
     assert "Class by class" in text
 
 
+def note(labels):
+    return TASKS["binary"].note_on_labels(Outputs(torch.zeros(len(labels), 3), None, labels))
+
+
 def test_labels_that_are_never_true_are_named():
     labels = LABELS.clone()
-    labels[300:, 1] = 0
-    test = truth("test", part(labels, 300, 500))
-    assert notes_on(test, several=True) == (
+    labels[:, 1] = 0
+    assert note(labels) == (
         "Of 3 labels, these are never true in the test examples: 1. Average precision and macro F1 "
-        "leave them out.",
+        "leave them out."
     )
-    assert notes_on(truth("test", part(LABELS, 300, 500)), several=True) == ()
-    assert notes_on(truth("test", part(LABELS[:, :1] * 0, 300, 500)), several=True) == ()
-
-
-def test_positions_are_no_labels():
-    """One label of each pixel."""
-    data = TensorDataset(torch.zeros(5, 3, 4, 6), torch.zeros(5, 4, 6).long())
-    for several in (False, True):
-        assert notes_on(truth("test", data), several) == ()
+    assert note(LABELS) == ""
+    assert note(LABELS[:, :1] * 0) == ""
 
 
 def kind_of(arms, controls, test):
     told, others = (readings(each.values()) for each in (arms, controls))
-    return test.task(told, others).name
+    return infer_task(told, others, test.labels, language=test.of_tokens).name
 
 
 class TestWhatOutputsHold:
@@ -187,10 +184,10 @@ class TestWhatOutputsHold:
     )
     def test_the_objectives_tell(self, arms, kind):
         arms = {name: tl.Arm(objective=each) for name, each in arms.items()}
-        assert kind_of(arms, {}, truth("test", self.FLOATS)) == kind
+        assert kind_of(arms, {}, read_eval_data("test", self.FLOATS)) == kind
 
     def test_swept_objectives_stages_and_what_a_function_reads_tell(self):
-        known, run = truth("test", self.FLOATS), fitted
+        known, run = read_eval_data("test", self.FLOATS), fitted
         stages = [tl.Stage(tl.FeatureMatch({"0": "0"}), 1), tl.Stage(tl.BinaryTargets(), 1)]
         for arm in (
             tl.Arm(sweep={"objective": [tl.BinaryTargets(1), tl.BinaryTargets(4)]}),
@@ -203,7 +200,7 @@ class TestWhatOutputsHold:
     def test_controls_tell_where_arms_do_not(self):
         function = {"mine": tl.Arm(run=fitted)}
         controls = {"labels": tl.Arm(objective=tl.BinaryLabels())}
-        assert kind_of(function, controls, truth("test", self.FLOATS)) == "binary"
+        assert kind_of(function, controls, read_eval_data("test", self.FLOATS)) == "binary"
 
     @pytest.mark.parametrize(
         ("data", "kind"),
@@ -215,17 +212,17 @@ class TestWhatOutputsHold:
         ],
     )
     def test_without_objectives_the_labels_tell(self, data, kind):
-        assert kind_of({"mine": tl.Arm(run=fitted)}, {}, truth("test", data)) == kind
+        assert kind_of({"mine": tl.Arm(run=fitted)}, {}, read_eval_data("test", data)) == kind
 
     def test_floats_of_zero_and_one_alone_do_not_tell(self):
         with pytest.raises(ArgumentError, match=r"only 0 and 1, which may be either; .*reads="):
-            kind_of({"mine": tl.Arm(run=fitted)}, {}, truth("test", self.FLOATS))
+            kind_of({"mine": tl.Arm(run=fitted)}, {}, read_eval_data("test", self.FLOATS))
 
     @pytest.mark.parametrize("other", [tl.SoftTargets(), tl.OutputRegression()], ids=repr)
     def test_arms_that_read_outputs_differently_are_refused(self, other):
         arms = {"a": tl.Arm(objective=tl.BinaryTargets()), "b": tl.Arm(objective=other)}
         with pytest.raises(ArgumentError, match=r"read the outputs alike.*but not in"):
-            kind_of(arms, {}, truth("test", self.FLOATS))
+            kind_of(arms, {}, read_eval_data("test", self.FLOATS))
 
     def test_a_function_is_read_as_it_says(self):
         found = study(

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 import tutelage as tl
 from tutelage.identity import identity
-from tutelage.studies.describe import readable
-from tutelage.studies.outputs import truth
+from tutelage.studies.eval_data import read_eval_data
+from tutelage.studies.plan import readable
 
 SCRIPT = """
 from functools import partial
@@ -211,7 +211,9 @@ def test_texts_and_row_masks_are_part_of_test_data():
     def of(text, mask):
         parts = zip((text, "no"), x, (mask, [1, 1, 1]), y, strict=True)
         names = ("text", "x", "row_mask", "labels")
-        return truth("test", [dict(zip(names, each, strict=True)) for each in parts]).fingerprint
+        return read_eval_data(
+            "test", [dict(zip(names, each, strict=True)) for each in parts]
+        ).fingerprint
 
     assert of("yes", [1, 1, 0]) == of("yes", [1, 1, 0])
     assert len({of("yes", [1, 1, 0]), of("now", [1, 1, 0]), of("yes", [1, 0, 1])}) == 3

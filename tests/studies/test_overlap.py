@@ -16,8 +16,8 @@ from torch.utils.data import (
 import tutelage as tl
 from tutelage.reports import read_record, render
 from tutelage.reports.report import record_page
-from tutelage.studies.examples import Examples, examples_of, train_examples
-from tutelage.studies.overlap import compare
+from tutelage.studies.eval_data import read_eval_data
+from tutelage.studies.overlap import Examples, compare, eval_examples, train_examples
 
 GENERATOR = torch.Generator().manual_seed(0)
 INPUTS = torch.randn(300, 4, generator=GENERATOR)
@@ -71,6 +71,10 @@ FORMS = {
         TensorDataset(INPUTS, LABELS), 7, sampler=SubsetRandomSampler(range(300)[rows])
     ),
 }
+
+
+def examples_of(name, data):
+    return eval_examples(read_eval_data(name, data))
 
 
 def common(train, test):
@@ -248,7 +252,7 @@ def test_a_few_examples_in_both_are_no_leak(shared, of, leak):
 
 
 def test_only_some_examples_of_a_large_data_set_are_loaded(monkeypatch):
-    monkeypatch.setattr("tutelage.studies.examples.MOST", 50)
+    monkeypatch.setattr("tutelage.studies.overlap.MOST", 50)
     loaded = []
     train = Rows(range(200), lambda at: (loaded.append(at), (INPUTS[at], LABELS[at]))[1])
     found = compare(train_examples("train", train), examples_of("test", pairs(slice(0, 100))))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import tutelage as tl
 from tutelage.evaluation import paired_interval
 from tutelage.rows import Rows
-from tutelage.studies.row_labels import row_labels_for
+from tutelage.studies.eval_data import row_labels_for
 
 SIZE = (6, 8)
 

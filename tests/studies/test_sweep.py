@@ -8,7 +8,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.evaluation import accuracy, predict
-from tutelage.studies import carry_out
+from tutelage.studies import trials
 
 RATES = [1e-4, 1e-2, 3e-2]
 QUIET = tl.Engine(device="cpu", progress=False)
@@ -179,7 +179,7 @@ def test_swept_objectives_tell_the_task():
 
 def test_a_trial_that_diverged_in_tuning_may_succeed_later(setup, tmp_path, monkeypatch):
     """Of a function that was mended elsewhere, or on a GPU."""
-    calls, whole = [], carry_out.train
+    calls, whole = [], trials.train
 
     def train(*arguments):
         calls.append(arguments)
@@ -188,7 +188,7 @@ def test_a_trial_that_diverged_in_tuning_may_succeed_later(setup, tmp_path, monk
         assert len(calls) < 5
         return whole(*arguments)
 
-    monkeypatch.setattr(carry_out, "train", train)
+    monkeypatch.setattr(trials, "train", train)
     options = {"val": setup.val, "seeds": 1, "epochs": 1, "controls": {}, "out": tmp_path}
     own = {"objective": tl.SoftTargets(4)}
     with pytest.raises(tl.NonFiniteError, match="must train at one of its settings"):

@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.studies.outputs import ask
+from tutelage.data import as_source
+from tutelage.evaluation import evaluate
 from tutelage.teachers import Ensemble, Specialist, Specialists, Stored
 from tutelage.wants import OUTPUT
 
@@ -70,7 +71,11 @@ def test_training_with_an_ensemble_of_a_store_of_other_data_is_refused(store):
 
 
 def test_a_study_does_not_ask_for_examples_that_were_not_labelled(store):
-    said = ask(Stored(store), "test", data(), tl.Engine(device="cpu"))
+    teacher = Stored(store).for_data("test", data())
+    said = evaluate(teacher, None, None, as_source("test", data(), 256)).outputs.student
     assert torch.equal(said, store.read("output", torch.arange(30)))
     with pytest.raises(tl.StoreError, match="must be the data set that was labelled"):
-        ask(Stored(store), "test", data(seed=6), tl.Engine(device="cpu"))
+        tl.study(
+            Stored(store), lambda: nn.Linear(4, 3), train=data(), test=data(seed=6), epochs=1,
+            arms={"soft": tl.SoftTargets(2)}, progress=False,
+        )  # fmt: skip

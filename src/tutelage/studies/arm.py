@@ -145,7 +145,7 @@ class Arm:
         self._check_sweep()
 
     @property
-    def asked(self) -> tuple[Objective, ...]:
+    def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the arm, in order; empty for a function, and for the usual one."""
         if self.stages:
             return tuple(stage.objective for stage in self.stages)
@@ -156,7 +156,7 @@ class Arm:
         """The objectives that tell how outputs are read, those swept over included."""
         stages = [each[-1].objective for each in self.sweep.get("stages", ())]
         swept = [*self.sweep.get("objective", ()), *stages]
-        return (*self.asked[-1:], *swept, *([] if self.reads is None else [self.reads]))
+        return (*self.objectives[-1:], *swept, *([] if self.reads is None else [self.reads]))
 
     def _check_sweep(self) -> None:
         for name, values in by_name("sweep", self.sweep, _SWEEP).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from types import FunctionType
 from typing import Any
@@ -12,10 +12,8 @@ from torch.utils.data import IterableDataset
 
 from tutelage.data import Chain, OnPolicy, Transform, as_source, randomness, transformed
 from tutelage.identity import identity
-from tutelage.objectives import Objective
 from tutelage.studies.arm import Arm
-from tutelage.studies.describe import readable, seeded
-from tutelage.studies.plan import train_of
+from tutelage.studies.plan import readable, seeded, train_of
 from tutelage.tasks import TASKS, Task
 
 _SMOOTHING = 0.1
@@ -31,7 +29,13 @@ def built_in_controls(
     data, batch size or greater length that arms have of their own, the baseline with the same.
     Training data that are a function are looked at for one seed.
     """
-    if task.keeps_scores and not any(map(_is_by_row, arms.values())):
+    by_row = (
+        term.objective.weight_by_rows
+        for arm in arms.values()
+        for each in arm.objectives
+        for term in each.terms()
+    )
+    if task.keeps_scores and not any(by_row):
         task = TASKS["classes"]  # so that controls weigh texts as the arms do
     usual = task.default_objective()
     found = {"labels": Arm(objective=usual, note="labels only (baseline)")}
@@ -41,40 +45,26 @@ def built_in_controls(
         found["smoothed labels"] = Arm(objective=smooth, note=note)
     seen, notes = {_key({})}, []
     for name, arm in arms.items():
-        if arm.run is not None or _is_baseline(arm, usual):
+        known = [*arm.objectives, *arm.sweep.get("objective", ())]
+        own_control = "stages" not in arm.sweep and all(
+            identity(each) == identity(usual) for each in known
+        )
+        if arm.run is not None or own_control:  # which learns from labels alone
             continue
         own, missing = _with_labels(name, _own(arm, train, epochs, seed), train, seed)
         notes += missing
-        if _key(own) not in seen:
-            seen.add(_key(own))
-            words = _free(", ".join(["labels", *_words(name, own)]), name, own, found)
-            note = words.replace("labels", "labels only", 1)
-            found[words] = replace(_with(own), objective=usual, note=note)
+        if _key(own) in seen:
+            continue
+        seen.add(_key(own))
+        words = ", ".join(["labels", *_words(name, own)])
+        words = f"{words}, as in {name}" if words in found else words
+        found[words] = Arm(
+            **{key: values[0] for key, values in own.items() if len(values) == 1},
+            sweep={key: values for key, values in own.items() if len(values) > 1},
+            objective=usual,
+            note=words.replace("labels", "labels only", 1),
+        )
     return found, tuple(notes)
-
-
-def _is_by_row(arm: Arm) -> bool:
-    """Return whether an arm weighs all rows alike, and not all examples."""
-    return any(term.objective.weight_by_rows for each in arm.asked for term in each.terms())
-
-
-@dataclass(frozen=True)
-class _GivenOf:
-    """From a seed to the given texts of what a function makes of it."""
-
-    make: Callable[[int], Any]
-
-    def __call__(self, seed: int) -> Any:
-        """Return them."""
-        return self.make(seed).given
-
-
-def _given(data: Any, seed: int) -> Any:
-    """Return the given texts of data that the student writes in part; other data as it is."""
-    found, make = train_of(data, seed), seeded(data)
-    if not isinstance(found, OnPolicy):
-        return data
-    return found.given if make is None or found.given is None else _GivenOf(make)
 
 
 def _own(arm: Arm, train: object, epochs: int | None, seed: int) -> dict[str, list[Any]]:
@@ -96,15 +86,16 @@ def _own(arm: Arm, train: object, epochs: int | None, seed: int) -> dict[str, li
     return {name: each for name, each in own.items() if each != [None]}
 
 
-def _with(own: Mapping[str, Sequence[Any]]) -> Arm:
-    fixed = {name: each[0] for name, each in own.items() if len(each) == 1}
-    return Arm(**fixed, sweep={name: each for name, each in own.items() if len(each) > 1})
+def _given(data: Any, seed: int) -> Any:
+    """Return the given texts of data that the student writes in part; other data as it is."""
+    found, make = train_of(data, seed), seeded(data)
+    if not isinstance(found, OnPolicy):
+        return data
+    return found.given if make is None or found.given is None else partial(_given_of, make)
 
 
-def _is_baseline(arm: Arm, usual: Objective) -> bool:
-    """Return whether an arm learns from labels alone, so that it would be its own control."""
-    asked = [*arm.asked, *arm.sweep.get("objective", ())]
-    return "stages" not in arm.sweep and all(identity(each) == identity(usual) for each in asked)
+def _given_of(make: Callable[[int], Any], seed: int) -> Any:
+    return make(seed).given
 
 
 def _key(own: Mapping[str, Sequence[Any]]) -> str:
@@ -117,10 +108,10 @@ def _key(own: Mapping[str, Sequence[Any]]) -> str:
     )
 
 
-def _words(arm: str, own: Mapping[str, Sequence[Any]], whole: bool = False) -> list[str]:
+def _words(arm: str, own: Mapping[str, Sequence[Any]]) -> list[str]:
     """Return what a control has, in words."""
     texts = {
-        "transform": lambda each: f"with {readable(each) if whole else _name(each)}",
+        "transform": lambda each: f"with {_name(each)}",
         "train": lambda _: f"data of {arm}",
         "batch_size": lambda each: f"batches of {each}",
         "epochs": lambda each: f"{each} epochs",
@@ -138,15 +129,6 @@ def _name(transform: Transform) -> str:
         return " and ".join(map(_name, transform.transforms))
     text = readable(transform)
     return text if text.isidentifier() else type(transform).__name__
-
-
-def _free(
-    words: str, arm: str, own: Mapping[str, Sequence[Any]], taken: Mapping[str, object]
-) -> str:
-    """Return a name that no other control has."""
-    if words in taken:
-        words = ", ".join(["labels", *_words(arm, own, whole=True)])
-    return f"{words}, as in {arm}" if words in taken else words
 
 
 def _with_labels(

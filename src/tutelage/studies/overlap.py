@@ -5,41 +5,100 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tutelage.data import OnPolicy
+import numpy as np
+from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate
+
+from tutelage.data import (
+    LoaderSource,
+    OnPolicy,
+    Shard,
+    as_dataset,
+    as_source,
+    randomness,
+    views_in,
+)
+from tutelage.data.fingerprint import content, undisturbed
+from tutelage.data.sets import Domains, held_datasets, is_map_style
+from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
+from tutelage.nested import label_key, split_dict
 from tutelage.results.record import Overlap
-from tutelage.studies.describe import seeded
-from tutelage.studies.examples import Examples, evaluated, is_random, train_examples, unaugmented
-from tutelage.studies.outputs import Truth
-from tutelage.studies.plan import StudyPlan, train_of
+from tutelage.signals import Batch
+from tutelage.studies.eval_data import EvalData, domains_of, example_keys, in_order, kind_of
+from tutelage.studies.plan import StudyPlan, seeded, train_of
 
 ACCEPTED = 0.01
 """The fraction of the smaller data set that may be in the other."""
-_SHOWN = 2
+MOST = 20_000
+"""How many training examples are loaded, of data that is no tensors."""
+_SHOWN, _BATCH = 2, 256
+_RANDOM = "random "
 
 
-def check_overlaps(
-    plan: StudyPlan, val: Truth | None, test: Truth, allowed: bool
-) -> tuple[Overlap, ...]:
+@dataclass(frozen=True)
+class Examples:
+    """The examples of a data set, as they are compared with those of another.
+
+    Args:
+        name: Of the data, for messages.
+        keys: A hash of the inputs of each.
+        domains: Of each; None where not known.
+        kinds: The types of the inputs; data of other types cannot be compared.
+        total: How many examples there are; more than `keys` if only some are compared.
+        data: The data set; None where it is not needed.
+        augmented: Whether its examples differ each time they are loaded.
+        unread: Why it was not read; "" if it was.
+    """
+
+    name: str
+    keys: Sequence[bytes] = ()
+    domains: Sequence[str] | None = None
+    kinds: frozenset[str] = frozenset()
+    total: int = 0
+    data: Any = None
+    augmented: bool = False
+    unread: str = ""
+
+
+def check_overlaps(plan: StudyPlan, allowed: bool) -> tuple[Overlap, ...]:
     """Return what each two of the study's data sets have in common; a leak must be `allowed`."""
-    judged = [] if val is None else [evaluated("val", plan.val, val)]
-    judged.append(evaluated("test", plan.test, test))
-    found = [checked(compare(*judged), allowed)] if val is not None else []
-    for sources in _train_data(plan):
-        worst: dict[str, Overlap] = {}
-        for name, seed, data in sources:
-            train = train_examples(name + seed, data)
-            for other in judged:
-                each = checked(compare(train, other), allowed)
-                if not each.examples:  # true of all seeds if it is the worst
-                    names = each.data.removesuffix(seed), each.other.removesuffix(seed)
-                    each = replace(each, data=names[0], other=names[1])
-                worst[other.name] = max(each, worst.get(other.name, each), key=_severity)
-        found += worst.values()
+    judged = [eval_examples(each) for each in (plan.val, plan.test) if each is not None]
+    found = [_checked(compare(*judged), allowed)] if len(judged) > 1 else []
+    seen: set[int] = set()
+    for name, arm in sorted(plan.arms.items(), key=lambda pair: pair[0] in plan.controls):
+        for given in (arm.train, *arm.sweep.get("train", ())):
+            own = given is not None and given is not plan.train
+            data = given if own else plan.train
+            if id(data) in seen:
+                continue
+            seen.add(id(data))
+            worst: dict[str, Overlap] = {}
+            for seed, each in _for_seeds(plan, data):
+                train = f"train of arm {name!r}" if own else "train"
+                examples = train_examples(train + seed, each)
+                for other in judged:
+                    one = _checked(compare(examples, other), allowed)
+                    if not one.examples:  # true of all seeds if it is the worst
+                        names = one.data.removesuffix(seed), one.other.removesuffix(seed)
+                        one = replace(one, data=names[0], other=names[1])
+                    worst[other.name] = max(one, worst.get(other.name, one), key=_severity)
+            found += worst.values()
     return tuple(found)
+
+
+def _for_seeds(plan: StudyPlan, data: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what training data are for each seed, with words for the seed."""
+    found = [("", data)]
+    if seeded(data) is not None:
+        found = [(f" (seed {seed})", train_of(data, seed)) for seed in plan.seeds]
+    for seed, each in found:
+        parts = (each.prompts, each.texts) if isinstance(each, OnPolicy) else (each,)
+        for part in parts:
+            if part is not None and (part is each or part is not plan.train):
+                yield seed, part
 
 
 def compare(first: Examples, second: Examples) -> Overlap:
@@ -49,19 +108,29 @@ def compare(first: Examples, second: Examples) -> Overlap:
     a leak where more than `ACCEPTED` of the smaller set, and more than chance, comes on top.
     """
     if first.augmented or second.augmented:
-        first, second = unaugmented(first), unaugmented(second)
+        first, second = _unaugmented(first), _unaugmented(second)
     larger, smaller = sorted((first, second), key=lambda each: -each.total)
-    unread = first.unread or second.unread or _other_kind(first, second)
+    unread = first.unread or second.unread
+    if not unread and first.kinds and second.kinds and not first.kinds & second.kinds:
+        unread = _why_not_compared(first, second)
     if unread:
         return Overlap(smaller.name, larger.name, 0, 0, unchecked=unread)
-    domains = first.domains is not None and second.domains is not None
-    ours, theirs = _keys(smaller, domains), Counter(_keys(larger, domains))
-    shared = [place for place, key in enumerate(ours) if key in theirs]
-    twins = sum(each for each in theirs.values() if each > 1) / max(1, theirs.total())
+    ours, theirs = smaller.keys, larger.keys
+    if smaller.domains is not None and larger.domains is not None:  # one input in two domains
+        ours = list(zip(ours, smaller.domains, strict=True))
+        theirs = list(zip(theirs, larger.domains, strict=True))
+    counts = Counter[Any](theirs)
+    shared = [place for place, key in enumerate(ours) if key in counts]
+    twins = sum(each for each in counts.values() if each > 1) / max(1, len(theirs))
     expected = twins * len(ours)
     chance = min(2.0, len(ours) / 2) + 3 * math.sqrt(2 * expected * (1 - twins))
     excess, scale = len(shared) - expected, larger.total / max(1, len(larger.keys))
-    parts = [_partly(each) for each in (first, second) if len(each.keys) < each.total]
+    parts = [
+        f"{len(each.keys):,} of the {each.total:,} examples of {each.name}, evenly spread, were "
+        "compared"
+        for each in (first, second)
+        if len(each.keys) < each.total
+    ]
     return Overlap(
         smaller.name,
         larger.name,
@@ -74,7 +143,25 @@ def compare(first: Examples, second: Examples) -> Overlap:
     )
 
 
-def checked(found: Overlap, allowed: bool) -> Overlap:
+def _why_not_compared(first: Examples, second: Examples) -> str:
+    random = [
+        each.name
+        for each in (first, second)
+        if any(kind.startswith(_RANDOM) for kind in each.kinds)
+    ]
+    if random:
+        return (
+            f"the examples of {' and '.join(random)} differ each time they are loaded, so those of "
+            f"{first.name} and {second.name} were not compared"
+        )
+    ours, theirs = ("; ".join(sorted(each.kinds)) for each in (first, second))
+    return (
+        f"the inputs of {first.name} are of another kind than those of {second.name} ({ours} "
+        f"against {theirs}), so they were not compared"
+    )
+
+
+def _checked(found: Overlap, allowed: bool) -> Overlap:
     """Return an overlap; refuse one that is a leak, unless it is allowed."""
     if found.is_leak and not allowed:
         which = " and ".join(map(str, found.indices))
@@ -90,53 +177,132 @@ def _severity(found: Overlap) -> tuple[bool, float, str]:
     return found.is_leak, found.examples / max(1, found.of), found.unchecked
 
 
-def _train_data(plan: StudyPlan) -> Iterator[Iterator[tuple[str, str, Any]]]:
-    """Yield each training data set of the study, for each seed, with its name and the seed's."""
-    seen: set[int] = set()
-    for name, arm in sorted(plan.arms.items(), key=lambda pair: pair[0] in plan.controls):
-        for given in (arm.train, *arm.sweep.get("train", ())):
-            own = given is not None and given is not plan.train
-            data = given if own else plan.train
-            if id(data) not in seen:
-                seen.add(id(data))
-                yield _for_seeds(plan, f"train of arm {name!r}" if own else "train", data)
+def eval_examples(known: EvalData) -> Examples:
+    """Return the examples of validation or test data, which are read already."""
+    kinds, total = frozenset({known.kind}), len(known.keys)
+    return Examples(known.name, known.keys, known.domains, kinds, total, known.data)
 
 
-def _for_seeds(plan: StudyPlan, name: str, data: Any) -> Iterator[tuple[str, str, Any]]:
-    found = [("", data)]
-    if seeded(data) is not None:
-        found = [(f" (seed {seed})", train_of(data, seed)) for seed in plan.seeds]
-    for seed, each in found:
-        parts = (each.prompts, each.texts) if isinstance(each, OnPolicy) else (each,)
-        for part in parts:
-            if part is not None and (part is each or part is not plan.train):
-                yield name, seed, part
+def train_examples(name: str, data: Any) -> Examples:
+    """Return the examples of training data; of data that is no tensors at most `MOST`.
+
+    Random states, also those of the data, do not change.
+    """
+    dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("train", data)
+    if isinstance(dataset, IterableDataset) or not is_map_style(dataset):
+        return Examples(name, unread=_no_length(name))
+
+    def batches(seed: int) -> Iterator[Batch]:
+        randomness.seed_everything(seed)
+        return source.epoch(0)
+
+    with randomness.preserved(), undisturbed(dataset):
+        rows = _rows(data, len(dataset))
+        table = table_of(dataset) is not None
+        few = rows if table else _few(rows)
+        part = dataset if len(few) == len(dataset) else Subset(dataset, few.tolist())
+        if isinstance(data, DataLoader) and data.collate_fn is not default_collate:
+            source = LoaderSource("train", in_order(data, part), Shard())
+        else:
+            source = as_source("train", part, _BATCH)
+        first, again = (example_keys(next(batches(seed))) for seed in (0, 0 if table else 1))
+        augmented = bool(views_in(dataset)) or first != again
+        found = Examples(name, total=len(rows), data=data, augmented=augmented)
+        if augmented:
+            return found
+        keys, domains, kinds = [], [], set()
+        for batch in batches(0):
+            keys += example_keys(batch)
+            domains += domains_of(batch) or ()
+            kinds.add(kind_of(batch))
+    total = round(len(rows) * len(keys) / max(1, len(few)))  # batches that a data set yields whole
+    tags = domains if len(domains) == len(keys) else None
+    return replace(found, keys=keys, domains=tags, kinds=frozenset(kinds), total=total)
 
 
-def _keys(examples: Examples, domains: bool) -> Sequence[Any]:
-    if not domains or examples.domains is None:
-        return examples.keys
-    return list(zip(examples.keys, examples.domains, strict=True))
+def _unaugmented(examples: Examples) -> Examples:
+    """Return the examples as they are inside of all wrappers, before any augmentation.
+
+    Those of a data set that is itself random are known by their position only.
+    """
+    data: Any = examples.data
+    if examples.unread or data is None:
+        return examples
+    dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("data", data)
+    if isinstance(dataset, IterableDataset) or not is_map_style(dataset):
+        return replace(examples, unread=_no_length(examples.name))
+    keys, kinds, tags = [], set(), []
+    with randomness.preserved(), undisturbed(dataset):
+        rows = _rows(data, len(dataset))
+        for leaf, inside, domain in _leaves(dataset, _few(rows)):
+            kind, found = _contents(leaf, inside)
+            keys += found or [f"{id(leaf)} {row}".encode() for row in inside]
+            kinds.add(kind if found else f"{_RANDOM}{id(leaf)}")
+            tags += [domain] * len(inside)
+    domains = None if None in tags else tags
+    kinds = frozenset(kinds)
+    return replace(examples, keys=keys, kinds=kinds, domains=domains, total=len(rows))
 
 
-def _other_kind(first: Examples, second: Examples) -> str:
-    if first.kinds & second.kinds or not (first.kinds and second.kinds):
-        return ""
-    differing = [each.name for each in (first, second) if any(map(is_random, each.kinds))]
-    if differing:
-        return (
-            f"the examples of {' and '.join(differing)} differ each time they are loaded, so those "
-            f"of {first.name} and {second.name} were not compared"
-        )
-    ours, theirs = ("; ".join(sorted(each.kinds)) for each in (first, second))
-    return (
-        f"the inputs of {first.name} are of another kind than those of {second.name} ({ours} "
-        f"against {theirs}), so they were not compared"
-    )
+def _no_length(name: str) -> str:
+    return f"{name} has no length, so its examples were not compared"
 
 
-def _partly(examples: Examples) -> str:
-    return (
-        f"{len(examples.keys):,} of the {examples.total:,} examples of {examples.name}, evenly "
-        "spread, were compared"
-    )
+def _few(rows: np.ndarray) -> np.ndarray:
+    """Return at most `MOST` of the indices, evenly spread."""
+    return rows[:: max(1, math.ceil(len(rows) / MOST))]
+
+
+def _rows(data: Any, length: int) -> np.ndarray:
+    """Return the indices of the examples that are used, without duplicates: all, or a sampler's."""
+    if not isinstance(data, DataLoader):
+        return np.arange(length)
+    source = LoaderSource("train", data, Shard())
+    state = source.state()
+    sampled: Any = data.sampler if data.batch_sampler is None else data.batch_sampler
+    drawn = [np.asarray(each) for each in sampled]
+    source.load(state)
+    if any(each.dtype.kind not in "iu" or each.ndim > 1 for each in drawn):
+        return np.arange(length)  # not indices alone
+    return np.unique(np.hstack(drawn))
+
+
+def _leaves(dataset: Any, rows: np.ndarray, domain: str | None = None) -> Iterator[Any]:
+    """Yield the innermost data sets, which rows of them are used, and their domains."""
+    if type(dataset) is Subset:
+        yield from _leaves(dataset.dataset, np.asarray(dataset.indices)[rows], domain)
+        return
+    inner = held_datasets(dataset)
+    ends = np.cumsum([len(each) for each in inner.values() if is_map_style(each)])  # pyright: ignore[reportArgumentType]
+    if not len(ends) or len(ends) < len(inner) or ends[-1] != len(dataset):
+        yield dataset, rows % len(dataset), domain
+        return
+    for (name, each), end in zip(inner.items(), ends, strict=True):
+        start = end - len(each)  # pyright: ignore[reportArgumentType]
+        own = rows[(rows >= start) & (rows < end)] - start
+        tag = name.removeprefix("sets.") if type(dataset) is Domains else domain
+        if len(own):
+            yield from _leaves(each, own, tag)
+
+
+def _contents(leaf: Any, rows: np.ndarray) -> tuple[str, list[bytes]]:
+    """Return the type of inputs and a hash of those of each example.
+
+    None of these if they differ each time, or cannot be had.
+    """
+
+    def inputs(row: Any) -> Any:
+        example = leaf[int(row)]
+        if isinstance(example, dict):
+            return split_dict(example)[0]
+        return example if label_key(example) is None else example[0]
+
+    try:
+        first, again = ([content(inputs(row)).encode() for row in rows[:_BATCH]] for _ in range(2))
+        if first != again:
+            return "", []
+        one = inputs(rows[0])
+        kind = f"{type(one).__name__} {getattr(one, 'dtype', '')}".strip()
+        return kind, first + [content(inputs(row)).encode() for row in rows[_BATCH:]]
+    except Exception:  # noqa: BLE001 - examples may be anything before a wrapper converts them
+        return "", []

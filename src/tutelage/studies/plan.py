@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from tutelage._checks import integer
-from tutelage.data import OnPolicy, as_source, randomness
-from tutelage.data.fixed_order import what_draws
-from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.evaluation import Metric
+from tutelage.data import Indexed, OnPolicy, as_dataset, as_source, randomness
+from tutelage.errors import ArgumentError, DataError, ModelError, StoreError
+from tutelage.evaluation import Metric, evaluate
 from tutelage.objectives import Objective
+from tutelage.results.samples import evenly
 from tutelage.studies.arm import Arm
-from tutelage.studies.describe import readable, seeded
-from tutelage.studies.example_keys import example_keys
-from tutelage.tasks import Task
-from tutelage.teachers import Teacher, as_teacher
+from tutelage.studies.eval_data import EvalData, in_order, source_of
+from tutelage.tasks import Outputs, Task
+from tutelage.teachers import Live, Teacher, as_teacher
 from tutelage.training import Engine, Monitor
 from tutelage.training.engine import as_engine
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
-
-_BATCH, _FIRST_BATCHES = 32, 4
-"""Of a stream that is read twice, to see whether its order is fixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +82,8 @@ class StudyPlan:
     make_student: Callable[[], nn.Module] | nn.Module
     task: Task
     train: object
-    val: object | None
-    test: object
+    val: EvalData | None
+    test: EvalData
     arms: Mapping[str, Arm]
     controls: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -110,12 +109,18 @@ class StudyPlan:
                 "a study's `train` must be given texts, from which controls learn too, got "
                 "tl.OnPolicy; give it to the arms that learn from it: tl.Arm(train=tl.OnPolicy(…))"
             )
-        for name in ("val", "test"):
-            _check_fixed_order(name, getattr(self, name))
         makers = (self.make_student, *(arm.student for arm in self.arms.values()))
         for make in {id(each): each for each in makers}.values():
-            if callable(make) and not isinstance(make, nn.Module):
-                check_fresh(make, self.seeds[0])
+            if not callable(make) or isinstance(make, nn.Module):
+                continue
+            first, second = (student_for(make, self.seeds[0]) for _ in range(2))
+            ours = {id(each) for each in first.parameters()}
+            if any(each.requires_grad and id(each) in ours for each in second.parameters()):
+                raise ArgumentError(  # each trial would go on from the last
+                    "`student` must make a new module each time, got one whose weights are those "
+                    "of the last; give the module itself, of which each trial gets a copy, or "
+                    "build it inside"
+                )
         for name, arm in self.arms.items():
             if self.needs_teacher(arm) and self.teacher_of(arm) is None:
                 raise ArgumentError(
@@ -150,11 +155,11 @@ class StudyPlan:
 
     def reading(self, arm: Arm) -> Objective:
         """Return the arm's objective, which tells how its outputs are to be read."""
-        return arm.asked[-1] if arm.asked else arm.reads or self.task.default_objective()
+        return arm.objectives[-1] if arm.objectives else arm.reads or self.task.default_objective()
 
     def needs_teacher(self, arm: Arm) -> bool:
         """Tell whether an arm is known to learn from a teacher; of a function it is not."""
-        return any(each.wants.teacher for each in arm.asked)
+        return any(each.wants.teacher for each in arm.objectives)
 
     def teacher_of(self, arm: Arm) -> Teacher | None:
         """Return whom an arm learns from."""
@@ -178,6 +183,53 @@ class StudyPlan:
             "monitor": self.monitor if monitored else None,
             "metrics": self.metrics if monitored else None,
         } | ({} if arm.transform is None else {"transform": arm.transform})
+
+    def outputs(
+        self, model: Teacher, name: str, data: object, teacher: Teacher | None = None
+    ) -> Outputs:
+        """Return the outputs of a model, and of its teacher if there is one, on data.
+
+        Of language models these are `TokenScores`, and a teacher is asked as one of the students.
+        """
+        device, tokens = self.device, self.task.keeps_scores
+        asked_as = model.module
+        if tokens and asked_as is None:
+            asked_as = student_for(self.make_student, self.seeds[0])
+        with model.ready(device), nullcontext() if teacher is None else teacher.ready(device):
+            return evaluate(
+                model,
+                teacher,
+                None,
+                source_of(name, data, tokens),
+                device=device,
+                scores=tokens,
+                whole=True,
+                asked_as=asked_as if tokens else None,
+                chunk_logits_from=self.engine.chunk_logits_from,
+            ).outputs
+
+    def outputs_on_sample(
+        self, student: nn.Module, name: str, data: object, most: int
+    ) -> Outputs | None:
+        """Return the outputs of a student and the study's teacher on some examples of data.
+
+        The examples are evenly spread. None of a stream, and where the teacher has no targets for
+        the data.
+        """
+        loader = data if isinstance(data, DataLoader) else None
+        examples: Any = as_dataset("train", data) if loader is None else loader.dataset
+        if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
+            return None
+        rows = evenly(len(examples), most).tolist()
+        if loader is None:
+            sample = Subset(Indexed(examples), rows)  # stored targets are found by the index
+        else:
+            sample = in_order(loader, Subset(examples, rows))
+        try:
+            teacher = None if self.teacher is None else self.teacher.for_data(name, data)
+        except StoreError:  # of other data than this arm's
+            return None
+        return self.outputs(Live(student), name, sample, teacher)
 
     def _epochs(self, arm: Arm, seed: int, train: object, batch_size: int) -> int:
         """Return the passes over `train` that make the steps of all arms equal, to half a pass."""
@@ -209,17 +261,6 @@ def student_for(make: Callable[[], nn.Module] | nn.Module, seed: int) -> nn.Modu
     return student
 
 
-def check_fresh(make: Callable[[], nn.Module], seed: int) -> None:
-    """Refuse a function whose students share weights: each trial would go on from the last."""
-    first, second = student_for(make, seed), student_for(make, seed)
-    ours = {id(each) for each in first.parameters()}
-    if any(each.requires_grad and id(each) in ours for each in second.parameters()):
-        raise ArgumentError(
-            "`student` must make a new module each time, got one whose weights are those of the "
-            "last; give the module itself, of which each trial gets a copy, or build it inside"
-        )
-
-
 def train_of(data: object, seed: int) -> object:
     """Return training data for a seed: what a function makes of it, else the data itself."""
     make = seeded(data)
@@ -228,6 +269,37 @@ def train_of(data: object, seed: int) -> object:
     with randomness.preserved():
         randomness.seed_everything(seed)
         return make(seed)
+
+
+def seeded(data: object) -> Callable[[int], object] | None:
+    """Return `data` if it is a function from a seed to data, else None."""
+    known = hasattr(data, "__getitem__") or hasattr(data, "__iter__")
+    return data if callable(data) and not known else None  # pyright: ignore[reportReturnType]
+
+
+def readable(value: object) -> str:
+    """Return a setting as text.
+
+    >>> readable(partial(torch.optim.SGD, lr=0.1)), readable(None), readable(0.5)
+    ('SGD(lr=0.1)', 'none', '0.5')
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, partial):
+        named = (f"{key}={readable(each)}" for key, each in value.keywords.items())
+        return f"{readable(value.func)}({', '.join([*map(readable, value.args), *named])})"
+    if isinstance(value, (type, FunctionType)):
+        return value.__qualname__.rsplit(".", 1)[-1]
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(readable, value))
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+def readable_setting(setting: Mapping[str, Any]) -> str:
+    """Return swept values as text: `learning rate 0.1, epochs 3`."""
+    return ", ".join(f"{name.replace('_', ' ')} {readable(each)}" for name, each in setting.items())
 
 
 @dataclass(frozen=True)
@@ -257,28 +329,3 @@ def _steps(train: object, batch_size: int, engine: Engine) -> int:
             "without; give it __len__, or give every arm its own `epochs`"
         )
     return -(-number // engine.accumulation)
-
-
-def _check_fixed_order(name: str, data: object) -> None:
-    """Refuse data that may come in another order for each model."""
-    found = what_draws(data) if isinstance(data, DataLoader) else None
-    if found is not None:
-        raise DataError(
-            f"`{name}` must come in the same order for every model, got a DataLoader with {found}; "
-            "make it with shuffle=False, of a Subset for a part"
-        )
-    dataset = data.dataset if isinstance(data, DataLoader) else data
-    if isinstance(dataset, IterableDataset) and _first_keys(name, data) != _first_keys(name, data):
-        raise DataError(
-            f"`{name}` must come with the same examples in the same order for every model, got "
-            f"{type(dataset).__name__}, whose first examples differ when they are read again; do "
-            "not shuffle it, and let each pass begin anew"
-        )
-
-
-def _first_keys(name: str, data: object) -> list[bytes]:
-    """Return hashes of the first examples of a stream, as in every evaluation under one seed."""
-    with randomness.preserved():
-        randomness.seed_everything(0)
-        batches = islice(as_source(name, data, _BATCH).epoch(0), _FIRST_BATCHES)
-        return list(chain.from_iterable(map(example_keys, batches)))

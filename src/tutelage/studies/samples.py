@@ -22,7 +22,7 @@ from tutelage.results.samples import (
     evenly,
     image_sample,
 )
-from tutelage.studies.outputs import Truth, source_of
+from tutelage.studies.eval_data import EvalData, source_of
 from tutelage.tasks.boxes import unpacked
 
 _SHOWN = 4
@@ -34,25 +34,25 @@ Words = Callable[[Any], Sequence[str]]
 
 
 def samples_of(
-    data: object, truth: Truth, student: Tensor, teacher: Tensor | None, words: Words | None
+    data: EvalData, student: Tensor, teacher: Tensor | None, words: Words | None
 ) -> tuple[ImageSample | TextSample, ...]:
     """Return some test examples with several answers each, evenly spaced; none of other data.
 
     Raises:
         ArgumentError: `words` returns another number of words than there are labelled rows.
     """
-    if truth.of_tokens:
-        return ()
-    if truth.targets is not None:
-        return _detected(data, truth.outputs(student), teacher)
     comparable = teacher is not None and teacher.shape == student.shape
-    outputs = truth.outputs(student, teacher if comparable else None)
+    outputs = data.outputs(student, teacher if comparable else None)
+    if outputs.predictions is not None:
+        return _detected(data.data, outputs, teacher)
+    if outputs.scores is not None:
+        return ()
     labels = outputs.labels
     if outputs.rows is None or labels is None or labels.is_floating_point() or labels.ndim > 1:
         return ()
     if words is not None:
-        return _texts(data, truth.examples, outputs, words)
-    batch = next(iter(source_of("test", data).epoch(0)))
+        return _texts(data.data, data.examples, outputs, words)
+    batch = next(iter(source_of("test", data.data).epoch(0)))
     images = first_tensor(batch.inputs)
     rows = rows_of(batch, _OF_MAP)
     if rows is None or images.ndim != _IMAGE or images.shape[1] not in _CHANNELS:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
 from tutelage.evaluation import ClassMetric, CountedMetric, Outputs, divergence, measure
-from tutelage.objectives import Objective
 from tutelage.results.record import FRACTIONS, DecidingMetric
 from tutelage.results.summary import finite
-from tutelage.studies.carry_out import Done
-from tutelage.studies.outputs import Truth
+from tutelage.studies.eval_data import EvalData
 from tutelage.studies.plan import StudyPlan
-from tutelage.studies.trial import metrics_beforehand
+from tutelage.studies.trials import StudyTrial
 from tutelage.tasks import Task
 from tutelage.training import Monitor
 from tutelage.training.monitor import choose_monitor
+
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,6 @@ class Scorer:
     """Computes the metrics of outputs; those of the teacher are None where it has none."""
 
     plan: StudyPlan
-    val: Truth | None
-    test: Truth
     teacher_val: Tensor | None
     teacher_test: Tensor | None
 
@@ -50,6 +49,16 @@ class Scorer:
             )
 
     @property
+    def val(self) -> EvalData | None:
+        """The validation data."""
+        return self.plan.val
+
+    @property
+    def test(self) -> EvalData:
+        """The test data."""
+        return self.plan.test
+
+    @property
     def task(self) -> Task:
         """What outputs hold."""
         return self.plan.task
@@ -62,13 +71,21 @@ class Scorer:
     @cached_property
     def names(self) -> set[str]:
         """The standard metrics that there will be, as far as a few test examples tell."""
-        expected = self.task.expected_metrics(self.test.labels)
+        plan, tensor = self.plan, isinstance(self.test.labels, Tensor)
+        expected = self.task.expected_metrics(self.test.labels if tensor else None)
         labels = set(expected) if self.test.has_labels else set[str]()
         of_teacher = set() if self.teacher_test is None else set(self.task.teacher_metrics)
-        found = metrics_beforehand(self.plan, "test", self.plan.test)
-        if found is None:
+        arm = next((each for each in plan.arms.values() if each.run is None), None)
+        if arm is None or not self.task.label_metrics:  # of boxes there are none
             return labels | of_teacher
-        return found[0] if found[1] or not labels else found[0] | labels
+        student, reading = plan.first_student(arm, plan.seeds[0]).eval(), plan.reading(arm)
+        outputs = plan.outputs_on_sample(student, "test", self.test.data, _FEW)
+        if outputs is None:
+            return labels | of_teacher
+        outputs = replace(outputs, domains=None)
+        found = self.task.with_companions(measure(reading, outputs) | divergence(reading, outputs))
+        known = outputs.labelled().labels
+        return found if known is not None and len(known) else found | labels
 
     @property
     def _own(self) -> set[str]:
@@ -87,13 +104,32 @@ class Scorer:
         ours = (name for name, each in own.items() if getattr(each, "is_fraction", False) is True)
         return (*(name for name in FRACTIONS if name not in own), *ours)
 
-    def read(self, objective: Objective, output: Tensor, teacher: Tensor | None = None) -> Outputs:
-        """Return a model's outputs on the test data as its objective reads them."""
-        return self.test.outputs(output, teacher).read_by(objective)
+    def on_test(self, trial: StudyTrial) -> Outputs:
+        """Return a student's outputs on the test data, as its objective reads them."""
+        kept = cast("Tensor", trial.test)
+        return self.test.outputs(kept, self.teacher_test).read_by(self.plan.reading(trial.arm))
 
-    def on_test(self, objective: Objective, output: Tensor) -> dict[str, float]:
-        """Return all metrics of a student's outputs on the test data."""
-        metrics = self._metrics(objective, output, self.test, self.teacher_test)
+    def on_val(self, trial: StudyTrial) -> Outputs | None:
+        """Return a student's outputs on the validation data; None without them."""
+        if self.val is None or trial.val is None:
+            return None
+        return self.val.outputs(trial.val, self.teacher_val).read_by(self.plan.reading(trial.arm))
+
+    def of_teacher(self, data: EvalData | None, kept: Tensor | None) -> Outputs | None:
+        """Return the teacher's outputs as those of a student, read by the first arm's objective."""
+        if data is None or kept is None:
+            return None
+        first = next(iter(self.plan.arms.values()))
+        return data.outputs(kept).read_by(self.plan.reading(first))
+
+    def metrics(self, outputs: Outputs) -> dict[str, float]:
+        """Return all metrics of outputs, as objectives read them."""
+        outputs, usual = replace(outputs, domains=None), self.task.default_objective()
+        return measure(usual, outputs, self.plan.metrics) | divergence(usual, outputs)
+
+    def metrics_on_test(self, outputs: Outputs) -> dict[str, float]:
+        """Return all metrics of a student's outputs on the test data, with the deciding one."""
+        metrics = self.metrics(outputs)
         if self.monitor.name not in metrics:
             raise ArgumentError(
                 f"`monitor` must be one of {sorted(metrics)}, got {self.monitor.name!r}; choose one"
@@ -106,59 +142,27 @@ class Scorer:
             )
         return metrics
 
-    def on_validation(self, done: Done) -> float | None:
+    def on_validation(self, trial: StudyTrial) -> float | None:
         """Return the deciding metric of a trial on validation data; None where there is none."""
-        if self.val is None or done.val is None:
-            return None
-        objective = self.plan.reading(done.planned.arm)
-        outputs = self.val.outputs(done.val, self.teacher_val)
-        return self._deciding(objective, replace(outputs, domains=None)).get(self.monitor.name)
+        outputs = self.on_val(trial)
+        return None if outputs is None else self._deciding(outputs).get(self.monitor.name)
 
-    def of_teacher(self, output: Tensor) -> dict[str, float]:
-        """Return the metrics of the teacher's own outputs on the test data."""
-        return self._metrics(self.reading_of_teacher, output, self.test, None)
-
-    @property
-    def reading_of_teacher(self) -> Objective:
-        """The objective by which the teacher's outputs are read: the first arm's."""
-        return self.plan.reading(next(iter(self.plan.arms.values())))
-
-    def by_domain(self, objective: Objective, output: Tensor) -> dict[str, dict[str, float]]:
+    def by_domain(self, outputs: Outputs) -> dict[str, dict[str, float]]:
         """Return the deciding metric for each domain of the test data."""
         if not self.test.domains:
             return {}
-        name = self.monitor.name
-        found = self._deciding(objective, self.test.outputs(output, self.teacher_test))
+        name, found = self.monitor.name, self._deciding(outputs)
         values = {each: found.get(f"{name}/{each}") for each in self.test.domains}
         return {each: {name: value} for each, value in finite(values).items()}
 
-    def per_example(
-        self, name: str, objective: Objective, output: Tensor, among: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor] | None:
-        """Return which test examples (of some, or of all) count, and what each adds to a metric.
-
-        None where the metric is not a mean over examples, or rows; see `Task.example_values`.
-        """
-        if name in self.plan.metrics:
-            return None
-        outputs = self.read(objective, output, self.teacher_test)
-        return self.task.example_values(name, outputs, among)
-
-    def value(self, objective: Objective, output: Tensor, rows: Sequence[int] | None) -> float:
-        """Return the deciding metric on some test examples; None for all."""
-        found = self._deciding(objective, self._some(output, rows))
+    def value(self, outputs: Outputs) -> float:
+        """Return the deciding metric of outputs; NaN where they have none."""
+        found = self._deciding(replace(outputs, domains=None))
         return found.get(self.monitor.name, math.nan)
 
-    @property
-    def is_by_class(self) -> bool:
-        """Whether the deciding metric can be told class by class by itself."""
-        return isinstance(self.plan.metrics.get(self.monitor.name), ClassMetric)
-
-    def value_by_class(
-        self, output: Tensor, rows: Sequence[int] | None
-    ) -> Mapping[int | str, float]:
-        """Return the deciding metric of each class on some test examples; None for all."""
-        metric, found = self.plan.metrics[self.monitor.name], self._some(output, rows).labelled()
+    def value_by_class(self, outputs: Outputs) -> Mapping[int | str, float]:
+        """Return the deciding metric of each class; empty of one that does not tell."""
+        metric, found = self.plan.metrics.get(self.monitor.name), outputs.labelled()
         if not isinstance(metric, ClassMetric) or found.labels is None:
             return {}
         return metric.by_class(found.given, found.labels, found.rows)
@@ -168,37 +172,25 @@ class Scorer:
         """The metrics of counts, by name."""
         return self.task.counted(self.plan.metrics)
 
-    def counts(self, name: str, output: Tensor) -> tuple[CountedMetric, Tensor, Tensor] | None:
-        """Return a metric, which test examples count, and its counts of each of them.
+    def counts(self, name: str, outputs: Outputs) -> tuple[CountedMetric, Tensor, Tensor] | None:
+        """Return a metric, which examples count, and its counts of each of them.
 
         None where it is not a metric of counts.
         """
-        metric, data = self.counted.get(name), self.test.outputs(output)
-        known = data.known
+        metric, known = self.counted.get(name), outputs.known
         if metric is None or known is None:
             return None
-        found = data.labelled()
+        found = outputs.labelled()
         counts = metric.counts(found.given, found.labels, found.rows)
-        if data.rows is not None:
-            known = data.rows.padded(known).flatten(1).any(dim=1)
+        if outputs.rows is not None:
+            known = outputs.rows.padded(known).flatten(1).any(dim=1)
             counts = counts[known]
         return metric, known.nonzero().ravel(), counts
 
-    def _deciding(self, objective: Objective, outputs: Outputs) -> dict[str, float]:
+    def _deciding(self, outputs: Outputs) -> dict[str, float]:
         """Return the deciding metric, also by domain; others only if they come with it."""
-        name = self.monitor.name
+        name, usual = self.monitor.name, self.task.default_objective()
         if name in ("kl", "acceptance_rate"):
-            return divergence(objective, outputs)
+            return divergence(usual, outputs)
         own = {key: each for key, each in self.plan.metrics.items() if key == name}
-        return measure(objective, outputs, own, standard=not own)
-
-    def _some(self, output: Tensor, rows: Sequence[int] | None) -> Outputs:
-        own = self.monitor.name in self.plan.metrics  # which are not given the teacher's
-        outputs = self.test.outputs(output, None if own else self.teacher_test)
-        return replace(outputs, domains=None) if rows is None else outputs[rows]
-
-    def _metrics(
-        self, objective: Objective, output: Tensor, data: Truth, teacher: Tensor | None
-    ) -> dict[str, float]:
-        outputs = replace(data.outputs(output, teacher), domains=None)
-        return measure(objective, outputs, self.plan.metrics) | divergence(objective, outputs)
+        return measure(usual, outputs, own, standard=not own)

@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 from weakref import finalize
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from torch import nn
 
-from tutelage._checks import by_name, not_negative
-from tutelage.errors import ArgumentError
+from tutelage._checks import by_name, folder_path, integer, not_negative
+from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
 from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
 from tutelage.reports.numbers import counted
-from tutelage.reports.verdict import verdict
-from tutelage.studies.arm import Arm, readings
-from tutelage.studies.carry_out import Done, Trials
-from tutelage.studies.choose import all_trials, choose
-from tutelage.studies.collect import Finished
-from tutelage.studies.conclude import ReportOptions, conclude
+from tutelage.reports.verdict import TEACHER, verdict
+from tutelage.studies.arm import Arm, as_arm, readings
+from tutelage.studies.conclude import Finished, ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
-from tutelage.studies.folder import exclusive
-from tutelage.studies.outputs import Truth, notes_on, truth
+from tutelage.studies.eval_data import read_eval_data
 from tutelage.studies.overlap import check_overlaps
 from tutelage.studies.plan import StudyPlan, Training, student_for
-from tutelage.studies.prepare import (
-    all_arms,
-    arms_of,
-    check_against,
-    check_for_tokens,
-    check_groups,
-    check_kinds,
-    check_names,
-    check_options,
-    folder_of,
-    seeds_of,
-)
 from tutelage.studies.processes import shared
-from tutelage.studies.progress import silent, study_progress
 from tutelage.studies.score import Scorer
+from tutelage.studies.search import choose
+from tutelage.studies.sweep import as_sweep, joined
+from tutelage.studies.trials import ProgressCallback, StudyTrial, Trials, exclusive
+from tutelage.tasks import infer_task
+from tutelage.tasks.metrics import needs_logits
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training import Monitor
 from tutelage.training.monitor import as_monitor
@@ -77,8 +70,7 @@ class Study:
         done, seeds = self.finished.done, self.results.seeds
         name = self.results.primary if arm is None else arm
         number = seeds[0] if seed is None else seed
-        planned = (each.planned for each in done.get(name, ()) if each.planned.seed == number)
-        found = next(planned, None)
+        found = next((each for each in done.get(name, ()) if each.seed == number), None)
         if found is None:
             raise ArgumentError(
                 f"a study's students are those of arms {list(done)} and seeds {list(seeds)}, got "
@@ -194,36 +186,33 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         TutelageError: As `distill`.
     """
     training, words = training or Training(), report or ReportOptions()
-    check_kinds(training, words, allow_overlap)
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
-    ours = arms_of("arms", arms)
-    check_options(ours, primary, margin, teacher)
-    numbers = seeds_of(seeds)
-    theirs = {} if controls is None else arms_of("controls", controls)
-    told, others = (readings(each.values()) for each in (ours, theirs))
-    language = {each.output_kind for each in told + others} <= {None, "classes"}
+    ours = _arms("arms", arms)
+    _check_options(ours, primary, margin, teacher)
+    numbers = _seeds(seeds)
+    theirs = {} if controls is None else _arms("controls", controls)
+    first, others = (readings(each.values()) for each in (ours, theirs))
+    language = {each.output_kind for each in first + others} <= {None, "classes"}
     make = partial(student_for, student, numbers[0]) if language else None
-    known = truth("test", test, make)
-    check_groups(groups, known)
-    task = known.task(told, others)
+    known = read_eval_data("test", test, make)
+    grouped = _groups(groups, known.examples)
+    task = infer_task(first, others, known.labels, language=known.of_tokens)
     task.check_names(own_metrics)
     if task.keeps_scores:
-        check_for_tokens(own_metrics, words)
+        _check_scored(own_metrics, words)
     notes = ()
     if controls is None:
         theirs, notes = built_in_controls(ours, task, train, epochs, numbers[0])
-    every_arm = all_arms(ours, theirs, sweep or {})
-    check_against(every_arm, tuple(theirs))
     plan = StudyPlan(
         teacher=None if teacher is None else as_teacher(teacher),
         make_student=student,
         task=task,
         train=train,
-        val=val,
-        test=test,
-        arms=every_arm,
+        val=None if val is None else replace(read_eval_data("val", val, make), task=task),
+        test=replace(known, task=task),
+        arms=_all_arms(ours, theirs, sweep or {}),
         controls=tuple(theirs),
         seeds=numbers,
         epochs=epochs,
@@ -231,47 +220,197 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         metrics=own_metrics,
         monitor=as_monitor(monitor, own_metrics),
         margin=margin,
-        groups=None if groups is None else listed(groups),
-        folder=folder_of(out),
+        groups=grouped,
+        folder=_folder(out),
     )
-    with study_progress(progress) as tell:
-        known_val = None if val is None else truth("val", val, make)
-        trials = Trials(plan, tell, known_val, known)
+    with _progress(progress) as tell:
+        trials = Trials(plan, tell)
         if out is None:  # its students stay as long as the study does
             finalize(trials, rmtree, plan.folder, ignore_errors=True)
-        overlaps = check_overlaps(plan, known_val, known, allow_overlap)
-        scorer = _scorer(trials, known_val, known)
+        overlaps = check_overlaps(plan, allow_overlap)
+        scorer = _scorer(trials)
         scorer.check_monitor()
-        check_names(words.class_names, scorer)
-        with shared(partial(_help, plan, known_val, known), training.processes):
+        _check_names(words.class_names, scorer)
+        with shared(partial(_help, plan), training.processes):
             finished = _carry_out(trials, scorer)
         with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
             results = conclude(finished, words, primary)
-            several = "label_accuracy" in results.arm(results.primary).metrics
-            notes = (*notes, *notes_on(known, several))
-            results = replace(results, overlaps=overlaps, notes=notes)
+            results = replace(results, overlaps=overlaps, notes=(*notes, *results.notes))
             write_record(results, plan.folder / "results.json")
     return Study(results, None if out is None else plan.folder, finished)
 
 
-def _scorer(trials: Trials, val: Truth | None, test: Truth) -> Scorer:
+def _scorer(trials: Trials) -> Scorer:
     """Compute the teacher's outputs, and return what computes metrics."""
     plan = trials.plan
-    on_test = trials.teacher_outputs(trials.test, plan.test)
-    on_val = None if trials.val is None else trials.teacher_outputs(trials.val, plan.val)
-    return Scorer(plan, val, test, on_val, on_test)
+    on_test = trials.teacher_outputs(plan.test)
+    return Scorer(plan, trials.teacher_outputs(plan.val), on_test)
 
 
-def _help(plan: StudyPlan, val: Truth | None, test: Truth) -> None:
+def _help(plan: StudyPlan) -> None:
     """Carry out trials in another process."""
-    trials = Trials(plan, silent, val, test)
-    _carry_out(trials, _scorer(trials, val, test))
+    trials = Trials(plan, _silent)
+    _carry_out(trials, _scorer(trials))
 
 
 def _carry_out(trials: Trials, scorer: Scorer) -> Finished:
-    """Tune, and carry all trials out."""
-    chosen = choose(trials, scorer)
-    done: dict[str, list[Done]] = {}
-    for each in trials.all(all_trials(trials, chosen)):
-        done.setdefault(each.planned.name, []).append(each)
+    """Tune, and carry all trials out, seed by seed."""
+    plan, chosen = trials.plan, choose(trials, scorer)
+    wanted = [
+        trials.trial(name, chosen[name].setting, seed) for seed in plan.seeds for name in plan.arms
+    ]
+    done: dict[str, list[StudyTrial]] = {}
+    for each in trials.all(wanted):
+        done.setdefault(each.name, []).append(each)
     return Finished(trials, scorer, chosen, done)
+
+
+@contextmanager
+def _progress(shown: bool) -> Iterator[ProgressCallback]:
+    """Yield a function that shows the progress, on a terminal only."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield _silent
+        return
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Refreshed when told and not by a thread, which would take turns with the training.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
+        task = bar.add_task("")
+
+        def tell(what: str, done: int, of: int) -> None:
+            bar.update(task, description=what, completed=done, total=of, refresh=True)
+
+        yield tell
+
+
+def _silent(what: str, done: int, of: int) -> None:
+    """Show nothing."""
+
+
+def _arms(name: str, given: object) -> dict[str, Arm]:
+    """Return arms, or controls, by name."""
+    named = by_name(name, given, "{'soft targets': tl.SoftTargets(4)}")
+    return {each: as_arm(each, arm) for each, arm in named.items()}
+
+
+def _all_arms(
+    ours: Mapping[str, Arm], theirs: Mapping[str, Arm], sweep: Mapping[str, Any]
+) -> dict[str, Arm]:
+    """Return controls and arms by name, all with the common sweep.
+
+    What an arm sets itself it does not sweep over.
+    """
+    twice = sorted(ours.keys() & theirs.keys())
+    if twice:
+        raise ArgumentError(
+            f"arms and controls must have different names, got {twice} in both; rename one, or "
+            "pass controls={} for none"
+        )
+    common, found = as_sweep(sweep), {}
+    for name, arm in {**theirs, **ours}.items():
+        if name == TEACHER:  # the teacher's own row in the report
+            raise ArgumentError(
+                f"arms and controls must not be named {TEACHER!r}, got one that is; rename it"
+            )
+        if arm.against is not None and arm.against not in theirs:
+            raise ArgumentError(
+                f"arm {name!r} must be compared `against` one of the controls {list(theirs)}, "
+                f"got {arm.against!r}; name one of these, or leave it out"
+            )
+        unset = {key: each for key, each in common.items() if getattr(arm, key, None) is None}
+        found[name] = replace(arm, sweep=joined(replace(common, grid=unset), arm.sweep))
+    return found
+
+
+def _check_options(
+    arms: Mapping[str, object], primary: str | None, margin: float | None, teacher: object
+) -> None:
+    """Refuse options that do not go together, and to be one of several processes of a trainer."""
+    if not arms:
+        raise ArgumentError("`arms` must have at least one arm, got none; name an objective")
+    if primary is not None and primary not in arms:
+        raise ArgumentError(
+            f"`primary` must be one of the arms {list(arms)}, got {primary!r}; name one of them, "
+            "or leave it out"
+        )
+    if margin is not None and teacher is None:
+        raise ArgumentError(
+            "`margin` is what may be lost against the teacher, got none; give a teacher, or leave "
+            "the margin out"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ArgumentError(
+            "a study's processes must each be started alone, got one of several under torchrun; "
+            "start the same program several times with one `out`, and they share trials"
+        )
+
+
+def _check_scored(metrics: Mapping[str, Metric], report: ReportOptions) -> None:
+    """Refuse what a study of language models cannot do, since it keeps no logits."""
+    if reading := needs_logits(metrics):
+        raise ArgumentError(
+            "a study of language models keeps scores of tokens and no logits, which would not fit "
+            f"into memory, got metrics {reading} that read logits; leave them out, or give metrics "
+            "with `reads_scores = True`, such as tl.evaluation.Perplexity()"
+        )
+    names = ("variants", "words", "class_names")
+    if given := [name for name in names if getattr(report, name)]:
+        raise ArgumentError(
+            f"the report of language models has no {', '.join(given)}, got some; leave that out"
+        )
+
+
+def _check_names(class_names: Sequence[str], scorer: Scorer) -> None:
+    """Refuse names of classes that are not as many as the teacher's logits."""
+    output = scorer.teacher_test
+    if output is None or not scorer.task.is_classified:
+        return  # how many classes there are is not known
+    if class_names and len(class_names) != output.shape[-1]:
+        raise ArgumentError(
+            f"`class_names` must name the {output.shape[-1]} logits, got {len(class_names)}; give "
+            "one for each, in their order"
+        )
+
+
+def _groups(groups: Groups | None, examples: int) -> Sequence[Any] | None:
+    """Return the group of each test example."""
+    if groups is None:
+        return None
+    if len(groups) != examples:
+        raise ArgumentError(
+            f"`groups` must give the group of each of {examples} test examples, got "
+            f"{len(groups)}; write one for each, in their order"
+        )
+    found = listed(groups)
+    if len(set(found)) < 2:  # noqa: PLR2004 - one has no spread
+        raise ArgumentError(
+            "`groups` must tell at least two groups of test examples apart, got one; leave it out "
+            "if examples are independent"
+        )
+    return found
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds for what a user gives: how many, or which."""
+    if isinstance(seeds, Sequence) and not isinstance(seeds, str):
+        chosen = tuple(integer("seeds", each, 0, "each is an integer from 0 on") for each in seeds)
+        if not chosen or len(set(chosen)) < len(chosen):
+            raise ArgumentError(
+                f"`seeds` must be different numbers, got {list(seeds)}; or say how many, such as 5"
+            )
+        return chosen
+    return tuple(range(integer("seeds", seeds, 1, "5 is a good number")))
+
+
+def _folder(out: str | Path | None) -> Path:
+    """Return the folder of the study, made if need be; without one, a temporary folder."""
+    if out is None:
+        return Path(mkdtemp(prefix="tutelage-study-"))
+    folder = folder_path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"`out` must be a folder that can be written, got {error}; choose another"
+        ) from error
+    return folder

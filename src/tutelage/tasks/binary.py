@@ -8,7 +8,7 @@ above ½.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -126,6 +126,19 @@ class Binary(Task):
             "average precision and macro F1 are means over the labels that are true at least once."
         )
 
+    def note_on_labels(self, outputs: Outputs) -> str:
+        """Return which of several labels are never true."""
+        labels = outputs.labels
+        if outputs.rows is not None or not isinstance(labels, Tensor) or labels.ndim < 2:  # noqa: PLR2004
+            return ""
+        never = (~(labels > _THRESHOLD).any(dim=0)).nonzero().ravel().tolist()
+        if not never or labels.shape[1] == 1:
+            return ""
+        return (
+            f"Of {labels.shape[1]} labels, these are never true in the test examples: "
+            f"{', '.join(map(str, never))}. Average precision and macro F1 leave them out."
+        )
+
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return the fraction of an example's labels that are right, or as the teacher's."""
         student, teacher, labels = outputs.student, outputs.comparable_teacher, outputs.labels
@@ -142,6 +155,33 @@ class Binary(Task):
             return None  # an example with some of its labels: the mean is over labels
         rows = known.any(dim=1)
         return (rows.nonzero().ravel(), right[rows]) if bool(rows.any()) else None
+
+    def extremes(
+        self, outputs: Outputs, among: Sequence[int] | None = None
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield true labels, and others, with a logit above, and below, those of all examples."""
+        logits, labels = outputs.student, outputs.labels
+        if (
+            logits is None
+            or logits.ndim != 2  # noqa: PLR2004
+            or outputs.rows is not None
+            or not isinstance(labels, Tensor)
+        ):
+            return
+        target, known = known_labels(logits, labels)
+        if among is not None:
+            known &= torch.isin(torch.arange(len(logits)), torch.as_tensor(among))[:, None]
+        classes = [
+            (label, true, found.nonzero().ravel())
+            for label in range(logits.shape[1])
+            for true in (True, False)
+            if bool((found := known[:, label] & ((target[:, label] > _THRESHOLD) == true)).any())
+        ]
+        for label, true, own in sorted(classes, key=lambda each: len(each[2])):
+            high, low = logits.clone(), logits.clone()
+            high[own, label] = max(logits[:, label].max().item(), 0.0) + 1
+            low[own, label] = min(logits[:, label].min().item(), 0.0) - 1
+            yield own.tolist(), *((high, low) if true else (low, high))
 
     def _has_answers(self, outputs: Outputs) -> bool:
         """Tell whether labels are known and 0 or 1, and logits finite."""

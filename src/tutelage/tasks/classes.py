@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -118,6 +118,18 @@ class Classes(Task):
             found["by_class"] = means_of([_recalls(each) for each in seeds])
         return found
 
+    def note_on_labels(self, outputs: Outputs) -> str:
+        """Return that all examples are of one class."""
+        if outputs.rows is not None or not self._has_ids(outputs):
+            return ""
+        classes = outputs.labels.unique()
+        if len(classes) > 1:
+            return ""
+        return (
+            f"All {len(outputs.labels):,} test examples are of class {int(classes[0])}, so a "
+            "student that always predicts it has an accuracy of 100 %."
+        )
+
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return 1 where a prediction is right, or the teacher's; else 0."""
         if outputs.student is None or outputs.student.ndim != 2:  # noqa: PLR2004
@@ -162,6 +174,28 @@ class Classes(Task):
             confusion=counts.double().view(-1, classes, classes),
             teacher_confusion=their_counts,
         )
+
+    def extremes(
+        self, outputs: Outputs, among: Sequence[int] | None = None
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield the classes with their logit above, and below, all others of an example."""
+        logits = outputs.student
+        if (
+            logits is None
+            or logits.ndim != 2  # noqa: PLR2004
+            or outputs.rows is not None
+            or not self._has_ids(outputs)
+        ):
+            return
+        labels = outputs.labels if among is None else outputs.labels[torch.as_tensor(among)]
+        ids, counts = labels[known_of(labels)].unique(return_counts=True)
+        for name in ids[counts.argsort(stable=True)].tolist():
+            own = (outputs.labels == name).nonzero().ravel()
+            own = own if among is None else own[torch.isin(own, torch.as_tensor(among))]
+            right, wrong = logits.clone(), logits.clone()
+            right[own, name] = logits[own].amax(dim=1) + 1
+            wrong[own, name] = logits[own].amin(dim=1) - 1
+            yield own.tolist(), right, wrong
 
     def _has_ids(self, outputs: Outputs) -> bool:
         """Tell whether any example has a class id for a label."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypedDict
 
@@ -156,6 +156,10 @@ class Task(ABC):
         """Return what a reader must know of metrics, by their names, a sentence; "" for nothing."""
         return ""
 
+    def note_on_labels(self, outputs: Outputs) -> str:
+        """Return what a reader must know of the labels of test data, a sentence; "" for nothing."""
+        return ""
+
     def counted(self, metrics: Mapping[str, Metric]) -> dict[str, CountedMetric]:
         """Return the metrics of counts, by name: the user's and the task's own."""
         return {name: each for name, each in metrics.items() if isinstance(each, CountedMetric)}
@@ -239,6 +243,16 @@ class Task(ABC):
             return examples, sums
         mean = sums.sum() / counts.sum()
         return examples, mean + (sums - counts * mean) * (len(examples) / counts.sum())
+
+    def extremes(
+        self, outputs: Outputs, among: Sequence[int] | None = None
+    ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Yield each class's examples, and outputs that are right, and wrong, on all of them.
+
+        Of binary labels a class is a label that is true, or not. The rarest come first; of some
+        examples, or of all. Nothing where there are no classes, or several rows an example.
+        """
+        return iter(())
 
     def resolution(self, name: str, outputs: Outputs) -> float:
         """Return by how much one example can change a mean: 1 for a fraction, 0 for values."""

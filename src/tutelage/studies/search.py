@@ -11,11 +11,10 @@ from typing import Any
 from tutelage.errors import NonFiniteError
 from tutelage.results.record import Edge, Tried, Tuning
 from tutelage.studies.arm import Arm
-from tutelage.studies.carry_out import Trials
-from tutelage.studies.describe import readable_setting
+from tutelage.studies.plan import readable_setting
 from tutelage.studies.score import Scorer
 from tutelage.studies.sweep import FURTHER, as_sweep, at_edge, beyond
-from tutelage.studies.trial import Planned
+from tutelage.studies.trials import StudyTrial, Trials
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,21 @@ def choose(trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
     """Return each arm's setting, the best in the deciding metric, tried out on the first seeds."""
     arms = trials.plan.arms
     searches = {name: _Search(name, arm, scorer) for name, arm in arms.items() if arm.sweep}
-    _try(trials, {name: list(each.arm.settings()) for name, each in searches.items()}, searches)
+    seeds = trials.plan.seeds[: trials.plan.training.sweep_seeds]
+
+    def attempt(wanted: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+        pairs = [(name, each) for name, settings in wanted.items() for each in settings]
+        planned = [trials.trial(name, each, seed) for name, each in pairs for seed in seeds]
+        done = iter(trials.all(planned, tuning=True))
+        for name, setting in pairs:
+            searches[name].add(setting, [next(done) for _ in seeds])
+
+    attempt({name: list(each.arm.settings()) for name, each in searches.items()})
     extends = any(as_sweep(each.arm.sweep).extend for each in searches.values())
     most = FURTHER if extends else 0
     for _ in range(most):
-        _try(trials, {name: each.further() for name, each in searches.items()}, searches)
+        attempt({name: each.further() for name, each in searches.items()})
     return {name: searches[name].chosen(most) if name in searches else Chosen({}) for name in arms}
-
-
-def all_trials(trials: Trials, chosen: Mapping[str, Chosen]) -> list[Planned]:
-    """Return the trials of all arms at their settings, seed by seed."""
-    return [
-        trials.keys.trial(name, arm, chosen[name].setting, seed)
-        for seed in trials.plan.seeds
-        for name, arm in trials.plan.arms.items()
-    ]
 
 
 @dataclass
@@ -58,8 +57,16 @@ class _Search:
     scorer: Scorer
     settings: list[dict[str, Any]] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
-    steps: int | None = 0
-    seconds: float = 0.0
+    trials: list[StudyTrial] = field(default_factory=list)
+
+    def add(self, setting: dict[str, Any], trials: Sequence[StudyTrial]) -> None:
+        """Note how good a setting was, the mean over seeds."""
+        values = [self.scorer.on_validation(each) for each in trials]
+        known = [each for each in values if each is not None and math.isfinite(each)]
+        self.settings.append(setting)
+        # None where a seed diverged or has no finite value.
+        self.values.append(fmean(known) if len(known) == len(values) else None)
+        self.trials += trials
 
     @property
     def best(self) -> dict[str, Any]:
@@ -89,60 +96,19 @@ class _Search:
 
     def chosen(self, further: int) -> Chosen:
         """Return what was chosen; `further` settings beyond the grid were allowed."""
-        best, texts = self.best, _told_apart([readable_setting(each) for each in self.settings])
-        grid = len(list(self.arm.settings()))
-        tried = (
-            Tried(text, value, place >= grid)
-            for place, (text, value) in enumerate(zip(texts, self.values, strict=True))
-        )
+        best, grid = self.best, len(list(self.arm.settings()))
+        tried, texts = [], [readable_setting(each) for each in self.settings]
+        for place, (text, value) in enumerate(zip(texts, self.values, strict=True)):
+            number = texts[: place + 1].count(text)  # of those that read alike, as functions may
+            words = f"{text} ({number})" if texts.count(text) > 1 else text
+            tried.append(Tried(words, value, place >= grid))
         edges = (
             Edge(name, float(value), tuple(sorted({float(each) for each in self.known(name)})))
             for name, value in best.items()
             if at_edge(name, self.known(name), value)
         )
-        tuning = Tuning(self.steps, self.seconds, further)
+        steps = [each.record.get("steps") for each in self.trials]  # unknown where one diverged
+        known = [each for each in steps if each is not None]
+        seconds = math.fsum(each.record.get("seconds", 0.0) for each in self.trials)
+        tuning = Tuning(sum(known) if len(known) == len(steps) else None, seconds, further)
         return Chosen(best, tuple(tried), tuple(edges), tuning)
-
-
-def _try(
-    trials: Trials,
-    wanted: Mapping[str, Sequence[dict[str, Any]]],
-    searches: Mapping[str, _Search],
-) -> None:
-    """Carry out the trials of some settings of each arm, and note how good they are."""
-    plan = trials.plan
-    seeds = plan.seeds[: plan.training.sweep_seeds]
-    planned = [
-        trials.keys.trial(name, plan.arms[name], setting, seed)
-        for name, settings in wanted.items()
-        for setting in settings
-        for seed in seeds
-    ]
-    done = iter(trials.all(planned, tuning=True))
-    for name, settings in wanted.items():
-        search = searches[name]
-        for setting in settings:
-            tried = [next(done) for _ in seeds]
-            search.settings.append(setting)
-            search.values.append(_mean([search.scorer.on_validation(each) for each in tried]))
-            for each in tried:
-                steps: int | None = each.record.get("steps")  # unknown where it diverged
-                if steps is None or search.steps is None:
-                    search.steps = None
-                else:
-                    search.steps += steps
-                search.seconds += each.record.get("seconds", 0.0)
-
-
-def _mean(values: list[float | None]) -> float | None:
-    """Return the mean over seeds; None where a seed diverged or has no finite value."""
-    known = [each for each in values if each is not None and math.isfinite(each)]
-    return fmean(known) if len(known) == len(values) else None
-
-
-def _told_apart(texts: list[str]) -> list[str]:
-    """Number settings that read alike, such as functions of one name."""
-    return [
-        f"{text} ({texts[: place + 1].count(text)})" if texts.count(text) > 1 else text
-        for place, text in enumerate(texts)
-    ]
