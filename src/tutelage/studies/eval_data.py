@@ -137,8 +137,8 @@ def read_eval_data(
         dataset = data.dataset if isinstance(data, DataLoader) else data
         if isinstance(dataset, IterableDataset):
             randomness.seed_everything(0)
-            again = example_keys(next(iter(source_of(name, data).epoch(0))))
-            if again != keys[: len(again)]:
+            first = next(iter(source_of(name, data).epoch(0)), None)
+            if first is None or example_keys(first) != keys[: len(first)]:
                 raise DataError(
                     f"`{name}` must come with the same examples in the same order for every model, "
                     f"got {type(dataset).__name__}, whose first examples differ when they are read "
