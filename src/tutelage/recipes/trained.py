@@ -33,8 +33,8 @@ from tutelage.recipes.building import uses_teacher
 from tutelage.recipes.job import Job
 from tutelage.recipes.student_files import FILE, check_student
 from tutelage.recipes.teacher_check import sample_of
-from tutelage.studies.outputs import truth
-from tutelage.tasks import TASKS
+from tutelage.studies.eval_data import read_eval_data
+from tutelage.tasks import TASKS, infer_task
 from tutelage.tasks.token_scores import BATCH_OF_TEXTS
 from tutelage.teachers import Teacher, as_teacher
 from tutelage.wants import OUTPUT
@@ -176,7 +176,7 @@ def _objective_of(job: Job, split: str, data: Any) -> tuple[Objective, bool]:
         if term.objective.built and term.objective.output_kind is not None:
             return term.objective, False
     kind = None if found is None else found.output_kind
-    task = TASKS[kind] if kind else truth(split, data).task()
+    task = TASKS[kind] if kind else infer_task((), labels=read_eval_data(split, data).labels)
     return task.default_objective(), False
 
 
