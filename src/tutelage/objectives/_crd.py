@@ -15,7 +15,7 @@ from tutelage.objectives._layers import (
     pooled,
     position_mask,
 )
-from tutelage.objectives._tensors import can_sync, full_precision, same_shape, unit
+from tutelage.objectives._tensors import full_precision, same_shape, unit
 from tutelage.signals import Batch, Signals
 
 
@@ -144,6 +144,12 @@ class Memory(nn.Module):
         """Return the rows as they are now, whatever is added before the backward pass."""
         return _copy(self.rows) if torch.compiler.is_compiling() else self.rows.clone()
 
+    def negatives(self, index: Tensor) -> Tensor:
+        """Return each example's negatives in the batch and the memory, `[batch, batch + size]`."""
+        own = index.unsqueeze(1)
+        others = (own != torch.cat([index, self.index])) | (own < 0)
+        return others & torch.cat([torch.ones_like(index, dtype=torch.bool), self.filled()])
+
     def filled(self) -> Tensor:
         """Return which rows hold an embedding, `[size]` of bool."""
         return torch.arange(len(self.rows), device=self.rows.device) < self.added
@@ -172,33 +178,20 @@ class _Embeddings(nn.Module):
         with full_precision(student):
             ours = self.student(pooled(student, position_mask(batch, student)))
             theirs = unit(self.teacher(pooled(teacher, position_mask(batch, teacher))))
-        index = batch.index
-        if index is not None:
-            index = (index if batch.rows is None else index[batch.rows.examples]).to(memory.index)
-        rows, negatives = memory.copied(), _negatives(index, len(ours), memory)
-        values = crd(ours, theirs, rows, negatives, temperature)
+        if batch.index is None:
+            index = memory.index.new_full((len(ours),), -1)
+        else:
+            index = batch.index if batch.rows is None else batch.index[batch.rows.examples]
+            index = index.to(memory.index)
+        values = crd(ours, theirs, memory.copied(), memory.negatives(index), temperature)
         if self.training:
-            unknown = memory.index.new_full((len(ours),), -1)
-            memory.add(theirs.detach(), unknown if index is None else index)
+            memory.add(theirs.detach(), index)
         return values
 
 
 def _head(feature: Tensor, dim: int) -> nn.Linear:
     example = pooled(feature[:1], None)
     return nn.Linear(width(example), dim, device=example.device, dtype=example.dtype)
-
-
-def _negatives(index: Tensor | None, examples: int, memory: Memory) -> Tensor | None:
-    """Return each example's negatives in the batch and the memory; None for all."""
-    filled = memory.filled()
-    full = can_sync(filled) and bool(filled.all())
-    if index is None:
-        others = filled.new_ones(examples)
-        return None if full else torch.cat([others, filled]).repeat(examples, 1)
-    negatives = index.unsqueeze(1) != torch.cat([index, memory.index])
-    if not full:
-        negatives[:, examples:] &= filled
-    return negatives
 
 
 # Compiled code may repeat a copy for the gradient, after the rows have changed (PyTorch 2.13,
