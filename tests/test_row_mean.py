@@ -150,7 +150,7 @@ def test_a_classifier_of_texts_is_not_weighed_by_their_lengths():
 
 
 @pytest.mark.parametrize(
-    "objective", [tl.FeatureMatch({"a": "b"}), tl.OwnLoss(), tl.HardLabels() + tl.OwnLoss(), None]
+    "objective", [tl.FeatureMatch({"a": "b"}), tl.OwnLoss(), tl.HardLabels() + tl.OwnLoss()]
 )
 def test_objectives_without_values_of_rows_are_refused(objective):
     with pytest.raises(ArgumentError, match="RowMean"):

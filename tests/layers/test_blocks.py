@@ -5,7 +5,7 @@ import torchvision
 import transformers as hf
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError
+from tutelage.errors import ArgumentError
 from tutelage.layers import blocks
 
 SMALL = {
@@ -207,8 +207,3 @@ def test_the_error_for_a_missing_path_names_the_nearest():
 def test_a_path_of_a_layer_without_blocks_is_refused(part):
     with pytest.raises(ArgumentError, match=r"nn.Sequential or nn.ModuleList.*got 'part', a .* 0;"):
         blocks(Net(part=part), "part")
-
-
-def test_an_object_that_is_not_a_module_is_refused():
-    with pytest.raises(ModelError, match=r"the model must be an nn.Module, got function"):
-        blocks(lambda x: x)

@@ -109,15 +109,6 @@ class TestMasks:
         assert fitting(maps, torch.zeros(2, 6, 4)) is None
         assert fitting(None, torch.zeros(2, 9, 6, 4)) is None
 
-    @pytest.mark.parametrize("mask", [torch.ones(2, 4, 4), torch.ones(1, 4, 4).bool()])
-    def test_a_mask_of_numbers_or_of_other_examples_is_refused(self, mask):
-        with pytest.raises(ModelError, match=r"of bool for the same examples, got .*give True for"):
-            fitting(mask, torch.zeros(2, 3, 4, 4))
-
-    def test_a_mask_of_tokens_that_are_numbers_is_refused(self):
-        with pytest.raises(ModelError, match=r"of bool, got int64 \[2, 4\]; write mask.bool"):
-            fitting(torch.ones(2, 4).long(), torch.zeros(2, 4, 3))
-
     @pytest.mark.parametrize("shape", [(2,), (2, 1, 4, 4)])
     def test_a_mask_of_other_dimensions_is_refused(self, shape):
         with pytest.raises(ModelError, match=r"must be \[batch, tokens\] or .*remove dimensions"):

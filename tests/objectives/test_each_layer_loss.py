@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from objective_samples import MAPS, TOKENS, Formula, found
-from tutelage.errors import ModelError
 
 EACH = found(Formula)
 EVERY = pytest.mark.parametrize(
@@ -279,13 +278,6 @@ def test_a_map_of_void_positions_only_has_no_loss_and_no_gradient(formula):
     if not formula.over_the_batch:
         assert values[2] == 0
         assert (nothing == 0).all()
-
-
-@OF_MAPS
-@pytest.mark.parametrize("mask", [torch.ones(5, 3, 2).bool(), torch.ones(6, 3, 2)])
-def test_a_mask_of_other_examples_or_of_numbers_is_refused(formula, mask):
-    with pytest.raises(ModelError, match=r"must be \[batch, height, width\] of bool.*give True"):
-        formula.loss(*features(MAPS), mask=mask)
 
 
 @OF_MAPS

@@ -52,8 +52,6 @@ def blocks_of(model: nn.Module, path: str | None, side: str) -> list[str]:
 
 def containers(model: nn.Module, path: str | None, side: str) -> list[str]:
     """Return the path of the one container of blocks, or of all stages where there are several."""
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"the {side} must be an nn.Module, got {type(model).__name__}; pass one")
     if path is None:
         return _search(model, side)
     found = unwrapped(submodule(model, path, side))

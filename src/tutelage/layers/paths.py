@@ -55,11 +55,6 @@ def submodule(model: nn.Module, path: str, side: str) -> nn.Module:
 
     `side` is `"student"`, `"teacher"` or `"model"`, for messages.
     """
-    if not isinstance(path, str):
-        raise ArgumentError(
-            f"a layer of the {side} must be named by its path, a str, got {path!r}; "
-            "pass a name that model.named_modules() lists"
-        )
     *_, layer = along(model, path)
     if layer is not None:
         return layer

@@ -79,8 +79,7 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
     `[batch, tokens, d]` of as many tokens.
 
     Raises:
-        ModelError: The mask has another number of dimensions, is not of bool, or that of a map is
-            of another number of examples.
+        ModelError: The mask has another number of dimensions.
     """
     if mask is None:
         return None
@@ -92,21 +91,8 @@ def fitting(mask: Tensor | None, feature: Tensor) -> Tensor | None:
     if mask.ndim != feature.ndim - 1:
         return None
     if feature.ndim == _MAPS:
-        if len(mask) != len(feature) or mask.dtype != torch.bool:
-            raise ModelError(
-                "the mask of a feature [batch, channels, height, width] must be [batch, height, "
-                f"width] of bool for the same examples, got {describe(mask)} for a feature "
-                f"{describe(feature)}; give True for each valid position of each example"
-            )
         return resize_mask(mask, sizes(feature))
-    if feature.ndim != _TOKENS or mask.shape != feature.shape[:2]:
-        return None
-    if mask.dtype != torch.bool:
-        raise ModelError(
-            "the mask of a feature [batch, tokens, d] must be [batch, tokens] of bool, got "
-            f"{describe(mask)}; write mask.bool()"
-        )
-    return mask
+    return mask if mask.shape == feature.shape[:2] else None
 
 
 def over_channels(mask: Tensor, feature: Tensor) -> Tensor:

@@ -8,15 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.errors import ModelError
-from tutelage.layers.resolution import fitting
-from tutelage.objectives._layers import (
-    LayerObjective,
-    mean_per_example,
-    without_padding,
-)
+from tutelage.layers.resolution import sizes
+from tutelage.objectives._layers import LayerObjective, by_position, mean_of_positions
 from tutelage.objectives._tensors import scaled_by_max
-
-_TOKENS, _MAPS = 3, 4
 
 
 def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -44,17 +38,15 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
     >>> attention_transfer(student, torch.tensor([[[0.0, 0.0], [5.0, 5.0]]]))  # only the second
     tensor([1.])
     """
-    one_kind = student.ndim == teacher.ndim and student.ndim in (_TOKENS, _MAPS)
-    if not one_kind or _positions(student) != _positions(teacher):
+    if student.ndim != teacher.ndim or not sizes(student) or sizes(student) != sizes(teacher):
         raise ModelError(
             "attention is compared between features [batch, tokens, d], or [batch, channels, "
             f"height, width], with the same positions, got {list(student.shape)} (student) and "
             f"{list(teacher.shape)} (teacher); choose layers of one kind, and resize one of the two"
         )
-    ours, theirs = (_attention(feature, mask) for feature in (student, teacher))
-    mask = fitting(mask, student)
-    mask = None if mask is None else mask.flatten(1)
-    return mean_per_example((ours - theirs).square().unsqueeze(2), mask)
+    (ours, valid), (theirs, _) = (by_position(feature, mask) for feature in (student, teacher))
+    gap = _attention(ours) - _attention(theirs)
+    return mean_of_positions(gap.square().unsqueeze(1), valid)
 
 
 class AttentionTransfer(LayerObjective):
@@ -83,15 +75,7 @@ class AttentionTransfer(LayerObjective):
         super().__init__(layer_map)
 
 
-def _attention(feature: Tensor, mask: Tensor | None) -> Tensor:
+def _attention(feature: Tensor) -> Tensor:
     """Return each example's map, of length 1, `[batch, positions]`."""
-    squares = without_padding(feature, mask).square()
-    # The sum: normalization makes it equal to the mean.
-    sums = squares.sum(dim=1 if feature.ndim == _MAPS else 2).flatten(1)
-    return F.normalize(scaled_by_max(sums, dim=1), dim=1)
-
-
-def _positions(feature: Tensor) -> tuple[int, ...]:
-    """Return the shape without channels."""
-    shape = tuple(feature.shape)
-    return shape[:1] + shape[2:] if feature.ndim == _MAPS else shape[:2]
+    # Of the sum over the channels: normalization makes it equal to that of the mean.
+    return F.normalize(scaled_by_max(feature.square().sum(dim=1), dim=1), dim=1)

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from tutelage.objectives._layers import (
-    LayerObjective,
-    without_padding,
-)
+from tutelage.objectives._layers import LayerObjective, by_position
 from tutelage.objectives._tensors import full_precision, rounding
 
 
@@ -65,7 +62,7 @@ class CKA(LayerObjective):
 
 def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return rows minus their mean, and the mean without its gradient."""
-    rows = without_padding(feature, mask).flatten(1)
+    rows = by_position(feature, mask)[0].flatten(1)
     mean = rows.mean(dim=0)
     return rows - mean, mean.detach()
 

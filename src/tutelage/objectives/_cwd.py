@@ -9,12 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.errors import ModelError
-from tutelage.layers.resolution import MakeProjector, fitting, projector
-from tutelage.objectives._layers import LayerObjective, same_features
-from tutelage.objectives._tensors import at_least_float32, kl_divergence
+from tutelage.layers.resolution import MakeProjector, projector, sizes
+from tutelage.objectives._layers import LayerObjective, by_position, same_features
+from tutelage.objectives._tensors import kl_divergence
 from tutelage.schedules import Schedule, positive_schedule
-
-_TOKENS, _MAPS = 3, 4
 
 
 def cwd(
@@ -46,12 +44,11 @@ def cwd(
     tensor([0.4438])
     """
     same_features(student, teacher)
-    if student.ndim not in (_TOKENS, _MAPS):
+    if not sizes(student):
         raise ModelError(
             "features must have positions, [batch, channels, height, width] or [batch, tokens, d], "
             f"got {list(student.shape)}; choose a layer before they are pooled or flattened"
         )
-    mask = fitting(mask, student)
     log_q, log_p = (_log_softmax(each, temperature, mask) for each in (student, teacher))
     return kl_divergence(log_q, log_p).mean(dim=1) * temperature**2
 
@@ -110,10 +107,10 @@ def unbiased_projector(student: Tensor, teacher: Tensor) -> nn.Module:
 
 def _log_softmax(feature: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
     """Return the logarithms of each channel's distribution, `[batch, channels, positions]`."""
-    rows = at_least_float32(feature) / temperature
-    rows = rows.flatten(2) if feature.ndim == _MAPS else rows.transpose(1, 2)
-    if mask is not None:
+    values, valid = by_position(feature, mask)
+    values = values / temperature
+    if valid is not None:
         # Not −∞, and far from overflow: the difference of two would be NaN.
-        lowest = torch.finfo(rows.dtype).min / 4
-        rows = rows.masked_fill(~mask.flatten(1).unsqueeze(1), lowest)
-    return F.log_softmax(rows, dim=2)
+        lowest = torch.finfo(values.dtype).min / 4
+        values = values.masked_fill(~valid.unsqueeze(1), lowest)
+    return F.log_softmax(values, dim=2)

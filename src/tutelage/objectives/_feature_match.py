@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tutelage.layers.resolution import MakeProjector, check_kinds, projector, width
 from tutelage.objectives._layers import (
     LayerObjective,
-    mean_per_example,
+    by_position,
+    mean_of_positions,
     same_features,
-    without_padding,
 )
 from tutelage.objectives._tensors import directions, full_precision
 
@@ -40,9 +40,8 @@ def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) 
     tensor([2.])
     """
     same_features(student, teacher)
-    ours, theirs = (without_padding(feature, mask) for feature in (student, teacher))
-    squares = F.mse_loss(ours, theirs, reduction="none")
-    return mean_per_example(squares, mask)
+    (ours, valid), (theirs, _) = (by_position(feature, mask) for feature in (student, teacher))
+    return mean_of_positions(F.mse_loss(ours, theirs, reduction="none"), valid)
 
 
 class FeatureMatch(LayerObjective):
@@ -98,11 +97,9 @@ def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     tensor([0.5000])
     """
     same_features(student, teacher)
-    dim = 1 if teacher.ndim == _MAPS else teacher.ndim - 1
-    ours, theirs = (without_padding(feature, mask) for feature in (student, teacher))
-    target = directions(theirs, dim)[0] * teacher.shape[dim] ** 0.5
-    errors = F.huber_loss(ours, target, reduction="none", delta=1.0)
-    return mean_per_example(errors, mask)
+    (ours, valid), (theirs, _) = (by_position(feature, mask) for feature in (student, teacher))
+    target = directions(theirs, dim=1)[0] * theirs.shape[1] ** 0.5
+    return mean_of_positions(F.huber_loss(ours, target, reduction="none", delta=1.0), valid)
 
 
 class VkD(LayerObjective):

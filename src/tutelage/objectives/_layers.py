@@ -14,19 +14,18 @@ from tutelage.layers.paths import LayerPath
 from tutelage.layers.resolution import (
     MakeProjector,
     fitting,
-    over_channels,
     project,
     reached,
     resize_mask,
     sizes,
 )
 from tutelage.objectives._formula import Formula
-from tutelage.objectives._tensors import at_least_float32, mean_of_rows
+from tutelage.objectives._tensors import at_least_float32
 from tutelage.positions import rows_of
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Fields, Wants
 
-_VECTORS, _TOKENS, _MAPS = 2, 3, 4  # dimensions of a feature
+_TOKENS, _MAPS = 3, 4  # dimensions of a feature
 
 
 class LayerObjective(Formula):
@@ -93,7 +92,10 @@ class LayerObjective(Formula):
         """
         settings = self.settings(batch.progress)
         if self.relates_examples:
-            ours, theirs = (unpadded(feature, batch) for feature in (student, teacher))
+            ours, theirs = (
+                by_position(feature, position_mask(batch, feature))[0]
+                for feature in (student, teacher)
+            )
             return self.formula(ours, theirs, **settings)
         module = self.projectors[pair] if self.projectors else nn.Identity()
         ours, mask = at_the_teachers_size(student, teacher, position_mask(batch, teacher), module)
@@ -181,15 +183,27 @@ def position_mask(batch: Batch, feature: Tensor) -> Tensor | None:
     return batch.row_mask if feature.ndim == _MAPS else None
 
 
-def without_padding(feature: Tensor, mask: Tensor | None) -> Tensor:
-    """Return a feature in float32 at least, with 0 at invalid positions."""
-    feature, mask = at_least_float32(feature), fitting(mask, feature)
-    return feature if mask is None else feature.masked_fill(~over_channels(mask, feature), 0)
+def by_position(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return a feature as `[batch, channels, positions]`, and which positions are valid.
 
+    It is in float32 at least, and 0 at invalid positions. A feature without positions has one.
 
-def unpadded(feature: Tensor, batch: Batch) -> Tensor:
-    """Return a feature with 0 where the batch's mask for it, if there is one, is false."""
-    return without_padding(feature, position_mask(batch, feature))
+    Args:
+        feature: `[batch, channels, height, width]`, `[batch, tokens, d]` or another `[batch, …]`.
+        mask: As in `fitting`.
+
+    Returns:
+        The feature, and `[batch, positions]` of bool; None where the mask does not fit.
+    """
+    mask, feature = fitting(mask, feature), at_least_float32(feature)
+    if feature.ndim == _MAPS:
+        values = feature.flatten(2)
+    else:
+        values = feature.mT if feature.ndim == _TOKENS else feature.flatten(1).unsqueeze(2)
+    if mask is None:
+        return values, None
+    valid = mask.flatten(1)
+    return values.masked_fill(~valid.unsqueeze(1), 0), valid
 
 
 def at_the_teachers_size(
@@ -223,29 +237,24 @@ def at_the_teachers_size(
 
 def pooled(feature: Tensor, mask: Tensor | None) -> Tensor:
     """Return one vector per example, `[batch, d]`: the mean over valid pixels or tokens."""
-    feature, mask = without_padding(feature, mask), fitting(mask, feature)
-    dims = (2, 3) if feature.ndim == _MAPS else 1
-    if mask is not None:
-        return feature.sum(dim=dims) / _valid(mask).unsqueeze(1)
-    return feature.mean(dim=dims) if feature.ndim in (_TOKENS, _MAPS) else feature.flatten(1)
+    values, valid = by_position(feature, mask)
+    return values.mean(dim=2) if valid is None else values.sum(dim=2) / _number(valid).unsqueeze(1)
 
 
-def mean_per_example(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mean of each example's values, `[batch]`, over valid positions if the mask fits.
+def mean_of_positions(values: Tensor, valid: Tensor | None) -> Tensor:
+    """Return the mean of each example's values, `[batch]`, over valid positions; None for all.
 
     Args:
-        values: `[batch, …]`; with a mask `[batch, tokens, d]` or
-            `[batch, channels, height, width]`.
-        mask: As in `fitting`.
+        values: `[batch, channels, positions]`.
+        valid: `[batch, positions]` of bool.
     """
-    mask = fitting(mask, values)
-    if mask is None:
-        return mean_of_rows(values.flatten(1))
-    channels = 1 if values.ndim == _MAPS else 2
-    sums = values.sum(dim=channels).masked_fill(~mask, 0).flatten(1).sum(dim=1)
-    return sums / (_valid(mask) * values.shape[channels])
+    channels, positions = values.shape[1:]
+    if valid is None:  # the gradient of a sum takes less memory and time than that of a mean
+        return values.sum(dim=(1, 2)) / max(channels * positions, 1)
+    sums = values.sum(dim=1).masked_fill(~valid, 0).sum(dim=1)
+    return sums / (_number(valid) * channels)
 
 
-def _valid(mask: Tensor) -> Tensor:
+def _number(valid: Tensor) -> Tensor:
     """Return the number of valid positions, `[batch]`; 1 where there are none."""
-    return mask.flatten(1).sum(dim=1).clamp(min=1)
+    return valid.sum(dim=1).clamp(min=1)

@@ -10,11 +10,7 @@ from torch import Tensor
 from tutelage._checks import integer
 from tutelage.errors import ModelError
 from tutelage.layers.resolution import fitting
-from tutelage.objectives._layers import (
-    LayerObjective,
-    checked_map,
-    mean_per_example,
-)
+from tutelage.objectives._layers import LayerObjective, checked_map, mean_of_positions
 from tutelage.objectives._tensors import at_least_float32, full_precision, kl_divergence
 from tutelage.signals import Batch
 
@@ -59,7 +55,7 @@ def minilmv2(
         log_q = _log_relations(student, relation_heads, mask)
         log_p = _log_relations(teacher, relation_heads, mask)
     divergence = kl_divergence(log_q, log_p).mean(dim=1)  # over the heads
-    return mean_per_example(divergence.unsqueeze(2), mask)
+    return mean_of_positions(divergence.unsqueeze(1), mask)
 
 
 class MiniLMv2(LayerObjective):

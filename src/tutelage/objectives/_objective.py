@@ -124,12 +124,11 @@ class Objective(nn.Module):
         targets = teacher if isinstance(teacher, Signals) else Signals(teacher)
         ours = flatten_rows(Signals(student), batch, "student")
         theirs = flatten_rows(targets, batch, "teacher")
-        total: Tensor | None = None
-        for term in self.terms():
-            values = term.objective._of_tensors(ours, theirs, batch)  # noqa: SLF001
-            values = values * term.weight(progress)
-            total = values if total is None else total + values
-        return cast("Tensor", total)
+        values = [
+            term.objective._of_tensors(ours, theirs, batch) * term.weight(progress)  # noqa: SLF001
+            for term in self.terms()
+        ]
+        return torch.stack(values).sum(dim=0)
 
     def _of_tensors(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the values of examples, `[batch]`, from outputs by row."""
@@ -324,8 +323,8 @@ class RowMean(WeightedSum):
         objective: One on outputs, or a sum of such.
 
     Raises:
-        ArgumentError: `objective` is none, compares layers, has a loss of the student's own, or
-            compares the examples of a batch.
+        ArgumentError: `objective` compares layers, has a loss of the student's own, or compares
+            the examples of a batch.
 
     >>> from tutelage.objectives import HardLabels, SoftTargets
     >>> RowMean(0.1 * HardLabels() + 0.9 * SoftTargets(2))
@@ -333,11 +332,6 @@ class RowMean(WeightedSum):
     """
 
     def __init__(self, objective: Objective) -> None:
-        if not isinstance(objective, Objective):
-            raise ArgumentError(
-                f"`objective` must be an Objective, got {objective!r}; write "
-                "tl.RowMean(tl.SoftTargets(4))"
-            )
         weighted = []
         for term in objective.terms():
             if term.objective.relates_examples or not term.objective.wants.student.output:

@@ -9,12 +9,7 @@ from torch import Tensor
 
 from tutelage._checks import integer
 from tutelage.errors import ModelError
-from tutelage.layers.resolution import fitting, over_channels
-from tutelage.objectives._layers import (
-    LayerObjective,
-    position_mask,
-    without_padding,
-)
+from tutelage.objectives._layers import LayerObjective, by_position, position_mask
 from tutelage.objectives._tensors import full_precision, unit
 from tutelage.signals import Batch
 
@@ -114,12 +109,14 @@ class SKD(LayerObjective):
 
 def _nodes(feature: Tensor, size: list[int], mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return nodes of length 1, `[batch, channels, nodes]`, and which of them are valid."""
-    mask, feature = fitting(mask, feature), without_padding(feature, mask)
-    if feature.ndim == _TOKENS:
-        return unit(feature.transpose(1, 2)), mask
-    # The direction of a sum is that of the mean, so the number of valid pixels does not matter.
-    nodes = unit(F.interpolate(feature, size, mode="area").flatten(2))
-    if mask is None:
-        return nodes, None
-    covered = F.interpolate(over_channels(mask, feature).float(), size, mode="area")
-    return nodes, covered.flatten(1) > 0
+    values, valid = by_position(feature, mask)
+    if feature.ndim == _MAPS:
+        pixels = feature.shape[2:]
+        # The direction of a sum is that of the mean: the number of valid pixels does not matter.
+        values = F.interpolate(values.unflatten(2, pixels), size, mode="area").flatten(2)
+        if valid is not None:
+            covered = F.interpolate(
+                valid.float().unflatten(1, pixels).unsqueeze(1), size, mode="area"
+            )
+            valid = covered.flatten(1) > 0
+    return unit(values), valid
