@@ -9,6 +9,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, DataError
+from tutelage.training.loop import Loop
 
 X = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(40) % 3
@@ -72,10 +73,11 @@ def test_schedules_go_over_the_steps():
     assert weights[:4] == [0, 0.25, 0.5, 0.75]
 
 
-def test_a_stopped_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize("steps", [13, 14])  # in the middle of a tenth, and at its end
+def test_a_stopped_run_ends_as_one_that_was_not(steps, tmp_path, monkeypatch):
     every_step = tl.Engine(checkpoint_seconds=0)
     whole = train(Endless(), steps=20, engine=every_step, out=tmp_path / "whole")
-    monkeypatch.setattr(Endless, "last", 13 * 8)
+    monkeypatch.setattr(Endless, "last", steps * 8)
     with pytest.raises(DataError, match="gone"):
         train(Endless(), steps=20, engine=every_step, out=tmp_path / "stopped")
     monkeypatch.setattr(Endless, "last", None)
@@ -83,6 +85,20 @@ def test_a_stopped_run_ends_as_one_that_was_not(tmp_path, monkeypatch):
     assert resumed.student.weight.equal(whole.student.weight)
     losses = [[each["train/loss"] for each in run.history] for run in (whole, resumed)]
     assert losses[0] == losses[1]
+
+
+def test_a_run_stopped_before_its_last_validation_has_it_when_it_is_resumed(tmp_path, monkeypatch):
+    options = {"steps": 1, "val": DATA, "out": tmp_path, "engine": tl.Engine(checkpoint_seconds=0)}
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_validate", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(Endless(), **options)
+    run = train(Endless(), **options)
+    assert [record["step"] for record in run.history] == [1]
 
 
 @pytest.mark.parametrize("given", [{}, {"epochs": 1, "steps": 1}, {"steps": 0}])

@@ -103,39 +103,39 @@ class Loop:
         """Train to the end of the data, or of a part of it; see `_EPOCHS_OF_A_STREAM`."""
         state = self.state
         self.model.train()
-        while True:
+        while not self._is_epoch_over():
             self._batches = self._batches or self._groups()
-            for group in self._batches:
-                progress = self._progress()
-                state.batch += len(group)
-                state.step += 1
-                self._step(group, progress)
-                state.seconds = time.monotonic() - began
-                due = self.checkpointer.due()
-                if due or state.step % STEPS_BETWEEN_READS == 0:
-                    self._read_losses()
-                    losses = "  ".join(f"{k} {v:.4g}" for k, v in self.losses.means().items())
-                    show(state.step, f"epoch {state.epoch + 1}  {losses}")
-                if due:
-                    self.checkpointer.save()
-                if state.step == self.settings.steps or (
-                    self._part and state.step == self._part * (state.epoch + 1)
-                ):
-                    return self._end_losses()
-            if state.batch == 0:
-                raise DataError(
-                    f"`train` must yield at least one batch in each epoch, got none in epoch "
-                    f"{state.passes + 1}; fill its data set, or set drop_last=False"
-                )
-            self._batches, state.batch, state.passes = None, 0, state.passes + 1
-            if not self._part:
-                return self._end_losses()
-
-    def _end_losses(self) -> None:
-        """Read the last losses of an epoch, and refuse data that a term cannot learn from."""
+            group = next(self._batches, None)
+            if group is None:
+                if state.batch == 0:
+                    raise DataError(
+                        "`train` must yield at least one batch in each epoch, got none in epoch "
+                        f"{state.passes + 1}; fill its data set, or set drop_last=False"
+                    )
+                self._batches, state.batch, state.passes = None, 0, state.passes + 1
+                if self._part is None:
+                    break
+                continue
+            progress = self._progress()
+            state.batch += len(group)
+            state.step += 1
+            self._step(group, progress)
+            state.seconds = time.monotonic() - began
+            due = self.checkpointer.due()
+            if due or state.step % STEPS_BETWEEN_READS == 0:
+                self._read_losses()
+                losses = "  ".join(f"{k} {v:.4g}" for k, v in self.losses.means().items())
+                show(state.step, f"epoch {state.epoch + 1}  {losses}")
+            if due:
+                self.checkpointer.save()
         self._read_losses()
-        if self.state.epoch == 0 and self.setup.train.epochs_are_alike:
-            self.distiller.check_learned(self.state.loss_counts[1:])
+        if state.epoch == 0 and self.setup.train.epochs_are_alike:
+            self.distiller.check_learned(state.loss_counts[1:])
+
+    def _is_epoch_over(self) -> bool:
+        """Tell whether an epoch ends here although the data does not."""
+        step, part = self.state.step, self._part
+        return step == self.settings.steps or step == (part or math.inf) * (self.state.epoch + 1)
 
     def _progress(self) -> float:
         """Return the fraction of the training that is done, for schedules."""

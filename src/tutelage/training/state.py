@@ -44,7 +44,8 @@ class RunState:
         """Tell whether a run is done, or its patience has run out."""
         if settings.epochs is not None and self.epoch >= settings.epochs:
             return True
-        if settings.steps is not None and self.step >= settings.steps:
+        ended = self.history[-1]["step"] if self.history else 0  # of the last epoch
+        if settings.steps is not None and ended >= settings.steps:
             return True
         patience = None if self.monitor is None else self.monitor.patience
         return patience is not None and self.waited >= patience
