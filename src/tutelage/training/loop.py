@@ -101,9 +101,12 @@ class Loop:
 
     def _train_epoch(self, began: float, show: Callable[[int, str], None]) -> None:
         """Train to the end of the data, or of a part of it; see `_EPOCHS_OF_A_STREAM`."""
-        state = self.state
+        state, settings = self.state, self.settings
+        batches = self.setup.train.batches_per_epoch()
+        ends = (settings.steps, self._part and self._part * (state.epoch + 1))
+        end = min((step for step in ends if step is not None), default=None)
         self.model.train()
-        while not self._is_epoch_over():
+        while state.step != end:
             self._batches = self._batches or self._groups()
             group = next(self._batches, None)
             if group is None:
@@ -116,7 +119,11 @@ class Loop:
                 if self._part is None:
                     break
                 continue
-            progress = self._progress()
+            if settings.epochs is None:
+                progress = state.step / cast("int", settings.steps)
+            else:
+                part = state.batch / batches if batches else 0.0
+                progress = (state.passes + part) / settings.epochs
             state.batch += len(group)
             state.step += 1
             self._step(group, progress)
@@ -131,19 +138,6 @@ class Loop:
         self._read_losses()
         if state.epoch == 0 and self.setup.train.epochs_are_alike:
             self.distiller.check_learned(state.loss_counts[1:])
-
-    def _is_epoch_over(self) -> bool:
-        """Tell whether an epoch ends here although the data does not."""
-        step, part = self.state.step, self._part
-        return step == self.settings.steps or step == (part or math.inf) * (self.state.epoch + 1)
-
-    def _progress(self) -> float:
-        """Return the fraction of the training that is done, for schedules."""
-        state = self.state
-        if self.settings.epochs is None:
-            return state.step / cast("int", self.settings.steps)
-        batches = self.setup.train.batches_per_epoch()
-        return (state.passes + (state.batch / batches if batches else 0.0)) / self.settings.epochs
 
     def _groups(self) -> Iterator[list[Batch]]:
         """Yield the batches of each step to the end of the data."""
@@ -161,7 +155,8 @@ class Loop:
         with torch.no_grad():
             for place, batch in enumerate(group):
                 moved = batch.to(self.accelerator.device, progress)
-                group[place] = transformed(moved, self.settings.transform)
+                transform = self.settings.transform
+                group[place] = moved if transform is None else transformed(moved, transform)
         step_counts: Tensor | None = None  # of a batch that is the whole step: its own
         examples: int | Tensor = len(group[0])
         if self._several or len(group) > 1:
