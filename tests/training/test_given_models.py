@@ -114,11 +114,11 @@ def test_a_student_of_which_most_gets_no_gradient_is_told(frozen, caplog):
     student = Detached(*network())
     student[0].requires_grad_(not frozen)
     trained(student, tl.HardLabels())
-    found = [record.getMessage() for record in caplog.records]
+    found = [each for each in caplog.messages if "gradient" in each]
     assert len(found) == (not frozen)
     if found:
         assert "Of 43 parameters of the student that are to be trained, 25 got no" in found[0]
         assert "such as those of '0.weight'" in found[0]
     caplog.clear()
     trained(network(), tl.HardLabels())
-    assert not caplog.records
+    assert "gradient" not in caplog.text

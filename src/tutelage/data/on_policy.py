@@ -200,7 +200,7 @@ class OnPolicySource(Source):
 
     epochs_are_alike = False  # one may have no given text, and so no label
 
-    epochs: int = 1
+    epochs: float = 1
     write: Write | None = None
 
     def __init__(

@@ -75,7 +75,7 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     whole: bool = False,
     asked_as: nn.Module | None = None,
     chunk_logits_from: int | None = CHUNK_LOGITS_FROM,
-    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    autocast: Callable[..., AbstractContextManager[object]] = nullcontext,
     gather: Callable[[list[Any]], list[Any]] | None = None,
 ) -> Evaluation:
     """Run a model, and its teacher, over data and evaluate it.

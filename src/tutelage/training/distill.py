@@ -177,8 +177,8 @@ def fit(model: nn.Module, *, train: object, **options: Unpack[Options]) -> Run:
         TutelageError: As `distill`; ArgumentError too if the objective needs a teacher.
     """
     check_learner("model", model)
-    objective = options.pop("objective", None) or HardLabels()
-    return distill(None, model, train=train, objective=objective, **options)
+    options["objective"] = options.get("objective") or HardLabels()
+    return distill(None, model, train=train, **options)
 
 
 def fine_tune(

@@ -31,7 +31,6 @@ from tutelage.training.notices import (
     progress_bar,
     warn_certain_teacher,
     warn_few_examples,
-    warn_few_steps,
     warn_missing_gradients,
 )
 from tutelage.training.parts import ByPart, scaled_rates
@@ -86,11 +85,9 @@ class Loop:
         state, settings = self.state, self.settings
         if state.finished(settings):
             return
-        if state.step == 0:
-            warn_few_steps(self.setup.steps)
-            if self.setup.val is not None:
-                for objective, own in [(self.distiller.objective, settings), *later]:
-                    self._validate_once(self.setup.val, objective, own)
+        if state.step == 0 and self.setup.val is not None:
+            for objective, own in [(self.distiller.objective, settings), *later]:
+                self._validate_once(self.setup.val, objective, own)
         shown = settings.engine.progress and self.accelerator.is_main_process
         with progress_bar(shown, self.setup.steps) as show:
             while not state.finished(settings):

@@ -15,7 +15,7 @@ from tutelage.errors import ArgumentError
 from tutelage.layers import blocks
 from tutelage.layers.paths import submodule
 
-REST = "rest"
+OTHER_PARAMETERS = "rest"
 """The group of what no factor was given for."""
 
 
@@ -64,10 +64,10 @@ class ByPart:
     part_of: Mapping[int, str]  # by a parameter's id
 
     def groups(self, parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
-        """Return parameters as groups for an optimizer, the rest first."""
-        members: dict[str, list[nn.Parameter]] = {REST: []}
+        """Return parameters as groups for an optimizer, the other parameters first."""
+        members: dict[str, list[nn.Parameter]] = {OTHER_PARAMETERS: []}
         for each in parameters:
-            members.setdefault(self.part_of.get(id(each), REST), []).append(each)
+            members.setdefault(self.part_of.get(id(each), OTHER_PARAMETERS), []).append(each)
         return [
             {"params": held, "part": part, "factor": self.factors.get(part, 1.0)}
             for part, held in members.items()

@@ -28,7 +28,7 @@ from tutelage.training.folder import (
     why_not_longer,
 )
 from tutelage.training.loop import Loop
-from tutelage.training.notices import warn_returned
+from tutelage.training.notices import warn_few_steps, warn_returned
 from tutelage.training.settings import Settings
 from tutelage.training.setup import make_setup
 from tutelage.training.state import RunState
@@ -150,6 +150,7 @@ def train_run(
         checkpointer.resume()
         if folder is not None and state.finished(settings) and not in_stages:
             warn_returned(folder.last)
+        warn_few_steps(None if in_stages or state.step else setup.steps)
         loop.run(later)
         epoch = checkpointer.finish()
         for tracker in accelerator.trackers:

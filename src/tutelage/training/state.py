@@ -171,15 +171,10 @@ class RunningLosses:
         named = [(f"`{name}`", each) for name, each in zip(self.names[1:], terms, strict=True)]
         named.append(("the loss", total))
         name, value = next(each for each in named if not math.isfinite(each[1]))
+        advice = "the last checkpoint is from before; lower the learning rate, or set clip_norm"
         if low == -math.inf:
-            raise NonFiniteError(
-                f"{name} must be finite, got {value} at step {step}, where the teacher's output "
-                "has logits of −∞. Objectives on probabilities, such as SoftTargets, take such a "
-                "class for impossible; not defined are distances between logits, a row without any "
-                "class, and a class that the student alone rules out. Use another objective, or "
-                "−1e4 in place of −∞"
+            advice = (
+                "the teacher's output has logits of −∞, of which distances between logits are not "
+                "defined; use an objective on probabilities, such as SoftTargets, or −1e4"
             )
-        raise NonFiniteError(
-            f"{name} must be finite, got {value} at step {step}; the last checkpoint is from "
-            "before; lower the learning rate, or set clip_norm"
-        )
+        raise NonFiniteError(f"{name} must be finite, got {value} at step {step}; {advice}")
