@@ -160,7 +160,7 @@ def test_values_have_three_figures():
     svg = paired([("a", [12.0, 13.0], 1), ("b", [10.0, 11.0], 2)], "error")
     assert words(svg).endswith("a: 12.0, 13.0; b: 10.0, 11.0.")
     svg = trade_off([Line("a", [0.1], [3000.0], [2900.0], [3100.0], 0)], "error")
-    assert words(svg).endswith("a: 3000 in 0.1 ms.")
+    assert words(svg).endswith("a: 3,000 in 0.1 ms.")
     assert {"2900", "3100"} & set(texts(svg))
     svg = curves([Line("one", [1, 2], [50, 25])], "%")
     assert words(svg).endswith("one: from 50 to 25.")

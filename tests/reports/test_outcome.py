@@ -6,9 +6,20 @@ from typing import cast
 
 import pytest
 
-from tutelage.evaluation import mean_interval
-from tutelage.reports.sections.outcome import spread
-from tutelage.results.record import ArmRecord
+from tutelage.evaluation import Interval, mean_interval
+from tutelage.reports.report import record_page
+from tutelage.reports.sections.outcome import mean_text, outcome_sections, parts_sections, spread
+from tutelage.reports.verdict import better, ends, verdict
+from tutelage.results.record import (
+    ArmRecord,
+    Comparison,
+    DecidingMetric,
+    PartDifference,
+    Record,
+    TrialRecord,
+)
+
+ACCURACY, ERROR = DecidingMetric("accuracy", True, True), DecidingMetric("mse", False)
 
 
 def arm(*values: float) -> ArmRecord:
@@ -24,3 +35,77 @@ def test_the_interval_of_a_metric_without_one_over_examples_is_over_seeds() -> N
 )
 def test_values_that_are_equal_or_not_finite_have_no_interval(values: tuple[float, ...]) -> None:
     assert spread(arm(*values), "f1") is None
+
+
+def study(metric: DecidingMetric, *values: tuple[float, ...]) -> Record:
+    """A study of a teacher, a control and an arm with these values, and another metric."""
+    names = ("teacher", "labels", "soft")
+    teacher, control, soft = (
+        ArmRecord(name, tuple(TrialRecord(metrics={metric.name: each, "r2": 0.5}) for each in some))
+        for name, some in zip(names, values, strict=True)
+    )
+    sign = 1 if metric.higher else -1
+    pairs = zip(soft.values(metric.name), control.values(metric.name), strict=True)
+    differences = tuple(sign * (ours - theirs) for ours, theirs in pairs)
+    interval = mean_interval(differences)
+    control = ArmRecord("labels", control.trials, is_control=True)
+    [theirs] = teacher.values(metric.name)
+    to_teacher = tuple(sign * (each - theirs) for each in soft.values(metric.name))
+    return Record(
+        "Study", metric, (control, soft), "soft", {}, {"test": 100}, {"tutelage": "0"},
+        teacher=teacher, seeds=tuple(range(len(differences))), chosen_by="was named beforehand",
+        comparisons=(Comparison("soft", "labels", differences, interval, interval, "seeds"),),
+        against_teacher=(Comparison("soft", "teacher", to_teacher),),
+    )  # fmt: skip
+
+
+def test_differences_are_better_or_worse_whatever_the_metrics_direction() -> None:
+    lower = study(ERROR, (0.1,), (0.5, 0.6, 0.7), (0.3, 0.5, 0.4))
+    assert "is 0.200 better in mean squared error than the strongest control" in verdict(lower)
+    assert "It is 0.300 worse than its teacher's 0.100." in verdict(lower)
+    higher = study(ACCURACY, (0.9,), (0.5, 0.6, 0.7), (0.5, 0.4, 0.6))
+    assert "is 10.0 points worse in accuracy than the strongest control" in verdict(higher)
+    assert better(0.0, ACCURACY) == "equal"
+
+
+def test_a_number_in_large_type_stands_beside_its_interval() -> None:
+    page = record_page(study(ACCURACY, (0.9,), (0.5, 0.6, 0.7), (0.5, 0.7, 0.6)))
+    ours, theirs, *_ = page.highlights
+    assert ours.value == "equal"
+    assert ours.label.startswith("in accuracy, against “labels” (95 % interval −")
+    assert (theirs.value, theirs.label) == ("30.0 points worse", "in accuracy, against the teacher")
+
+
+def test_an_interval_that_holds_everything_is_left_out_and_none_exceeds_what_is_possible() -> None:
+    wide = study(ACCURACY, (0.9,), (0.1, 0.9), (0.2, 0.9))
+    assert mean_text(wide, wide.arm("soft"), "accuracy") == "55.00"
+    sections = outcome_sections(wide)
+    assert "left out where it is too wide" in getattr(sections[0], "table").note  # noqa: B009
+    narrow = study(ACCURACY, (0.9,), (0.5, 0.6), (0.5, 0.51))
+    assert mean_text(narrow, narrow.arm("soft"), "accuracy") == "50.50 ± 6.35"
+    assert ends(Interval(0.2, -2.5, 3.0), ACCURACY) == "−100.0 to +100.0"
+    assert ends(Interval(0.2, -2.5, 3.0), ERROR) == "−2.50 to +3.00"
+
+
+def test_other_metrics_stand_in_a_table_of_their_own() -> None:
+    results, others, *_ = outcome_sections(study(ACCURACY, (0.9,), (0.5, 0.6), (0.5, 0.7)))
+    assert results is not None
+    assert results.table is not None
+    assert others is not None
+    assert others.table is not None
+    assert results.table.heads[1:] == [
+        "Accuracy\n% ± 95 %", "Difference\nagainst “labels”", "95 % interval\nof the difference"
+    ]  # fmt: skip
+    assert others.table.cells == [[name, "0.500"] for name in ("teacher", "labels", "soft")]
+
+
+def test_intervals_of_classes_that_tell_nothing_are_left_out() -> None:
+    record = study(ACCURACY, (0.9,), (0.5, 0.6), (0.5, 0.7))
+    parts = (
+        PartDifference("class", "0", 9, -0.1, Interval(-0.1, -1.0, 1.0)),
+        PartDifference("class", "1", 9, 0.1, Interval(0.1, -0.1, 0.3)),
+    )
+    [section] = filter(None, parts_sections(Record(**{**vars(record), "parts": parts})))
+    assert section.table is not None
+    assert [row[-1] for row in section.table.cells] == ["–", "−10.0 to +30.0"]
+    assert "“–” marks one that is too wide" in section.table.note

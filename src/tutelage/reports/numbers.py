@@ -76,7 +76,7 @@ def milliseconds(seconds: float) -> str:
     """Return seconds in milliseconds, with three significant figures.
 
     >>> milliseconds(0.0001234), milliseconds(0.0789), milliseconds(2.5)
-    ('0.123', '78.9', '2500')
+    ('0.123', '78.9', '2,500')
     """
     return significant(seconds * 1000)
 
@@ -85,12 +85,12 @@ def significant(number: float, figures: int = 3) -> str:
     """Return a number with so many significant figures and no exponent.
 
     >>> significant(0.012345), significant(12.0), significant(0.0), significant(123456.0)
-    ('0.0123', '12.0', '0', '123456')
+    ('0.0123', '12.0', '0', '123,456')
     """
     if number == 0 or not math.isfinite(number):
         return f"{number:g}"
     decimals = max(0, figures - 1 - math.floor(math.log10(abs(number))))
-    return f"{number:.{decimals}f}"
+    return f"{number:,.{decimals}f}"
 
 
 def times(ratio: float) -> str:

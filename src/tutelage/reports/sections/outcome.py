@@ -78,11 +78,15 @@ def mean_text(record: Record, arm: ArmRecord, name: str, decimals: int = 2) -> s
     values, found, scale = arm.values(name), spread(arm, name), record.scale(name)
     if not values:
         return NONE
-    if found is None or (record.is_fraction(name) and found.half_width > _HALF):
+    if found is None or _is_too_wide(record, name, found):
         return value_text(record, name, fmean(values), decimals)
     half = scale * found.half_width
     width = f"{half:.{decimals}f}" if record.is_fraction(name) else significant(half, 2)
     return f"{value_text(record, name, fmean(values), decimals)} ± {width}"
+
+
+def _is_too_wide(record: Record, name: str, found: Interval | None) -> bool:
+    return found is not None and record.is_fraction(name) and found.half_width > _HALF
 
 
 def value_text(record: Record, name: str, value: float, decimals: int = 2) -> str:
@@ -171,12 +175,14 @@ def _note(record: Record) -> str:
         )
     if others > 1:
         corrected.append(f"those of the {others} arms that are not marked for their number")
+    name = "" if record.metric is None else record.metric.name
+    too_wide = any(_is_too_wide(record, name, spread(arm, name)) for arm in record.arms)
     val = record.examples.get("val")
     selection = f"All selection used {count(val)} validation examples; the" if val else "The"
     leaks = "are not held out (see the warning above)"
     sentences = (
-        f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples, "
-        "and is left out where it is too wide to tell anything.",
+        f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples.",
+        "It is left out where it is too wide to tell anything." if too_wide else "",
         "The difference is the mean over pairs of equal seeds; above zero the model is better.",
         f"Intervals of differences are corrected (Bonferroni): {'; '.join(corrected)}."
         if corrected
@@ -251,10 +257,14 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
     note = (
         "Each interval is of one pair alone and not corrected for their number: to explore, not to "
         "conclude from. It covers both sources of chance: seeds (initialization and data order) "
-        "and the choice of test examples (Howe 1974; see docs/studies.md). “Seeds needed” is "
-        "the number of paired seeds that would show a difference of this size on these test "
-        "examples with a power of 80 %; it is empty where more seeds alone would not."
+        "and the choice of test examples (Howe 1974; see docs/studies.md)."
     )
+    if any(each.seeds_needed is not None for each in record.comparisons):
+        note += (
+            " “Seeds needed” is the number of paired seeds that would show a difference of this "
+            "size on these test examples with a power of 80 %; it is empty where more seeds alone "
+            "would not."
+        )
     return Table("Every arm against every control", rows, note) if rows else None
 
 
@@ -292,7 +302,7 @@ def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> Lin
 def interval_drawn(metric: DecidingMetric, arm: ArmRecord) -> tuple[float, float] | None:
     """Return the ends of the interval of an arm's metric as they are drawn."""
     found = spread(arm, metric.name)
-    if found is None:
+    if found is None or (metric.is_fraction and found.half_width > _HALF):
         return None
     low, high = metric.scale * found.low, metric.scale * found.high
     return (max(low, 0.0), min(high, 100.0)) if metric.is_fraction else (low, high)
@@ -340,8 +350,10 @@ def _part_table(record: Record, kind: str) -> Table | None:
         plural = {"domain": "domains", "class": "classes"}[kind]
         note += (
             " The intervals (over seeds and test examples) all hold together with 95 %: each is "
-            f"corrected for the number of {plural} looked at (Bonferroni); “–” where it is too "
-            "wide to tell anything."
+            f"corrected for the number of {plural} looked at (Bonferroni)."
+        )
+        note += " “–” marks one that is too wide to tell anything." * any(
+            row[interval] == NONE for row in rows
         )
     return Table(f"Differences by {kind}", rows, note)
 

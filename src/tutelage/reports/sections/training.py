@@ -125,9 +125,7 @@ def _spans_a_decade(lines: Sequence[figures.Line]) -> bool:
 def data_section(record: Record) -> Section | None:
     """Return what each two data sets have in common, what was not compared, and other notes."""
     apart = [
-        f"“{each.data}” and “{each.other}”"
-        for each in record.overlaps
-        if each.of and not each.examples
+        f"{each.data} and {each.other}" for each in record.overlaps if each.of and not each.examples
     ]
     found = [overlap_text(each) for each in record.overlaps if each.examples]
     unchecked = dict.fromkeys(each.unchecked for each in record.overlaps if each.unchecked)
