@@ -17,6 +17,7 @@ from tutelage.evaluation import (
     Cost,
     GenerationSpeed,
     Latency,
+    Outputs,
     generation_speed,
     latencies,
     measure_cost,
@@ -28,6 +29,7 @@ from tutelage.layers import evaluating
 from tutelage.nested import on_tensors
 from tutelage.results.record import ModelRecord, VariantRecord
 from tutelage.signals import Batch
+from tutelage.tasks.token_scores import unknown_labels
 from tutelage.teachers import Stored, Teacher
 from tutelage.wants import OUTPUT
 
@@ -126,6 +128,13 @@ def measure_variants(
         for each in built
         for name, why in [(each.name, reasons[each.name] or untimed.get(each.name, ""))]
     )
+
+
+def unmeasured_scores(teacher: Teacher, outputs: Outputs | None) -> str:
+    """Return why a teacher's own scores of tokens are not known, in words; "" if they are."""
+    if outputs is None or outputs.scores is None:
+        return "it has samples of its tokens, and no probabilities"
+    return "" if teacher.modules() else unknown_labels(outputs.scores, outputs.labels)
 
 
 def _times(

@@ -5,11 +5,16 @@ A run is the case of one arm without seeds or controls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
+
+import torch
 
 from tutelage.errors import RunFolderError
 from tutelage.evaluation import Calibration, Cost, Interval, Latency, NonInferiority, Reliability
@@ -20,6 +25,7 @@ from tutelage.tasks.metrics import STANDARD
 from tutelage.tasks.task import Residuals, TaskName
 
 FORMAT = "tutelage report 4"
+_PACKAGES = ("tutelage", "torch", "accelerate", "numpy")
 FRACTIONS = tuple(name for name, each in STANDARD.items() if each.fraction)
 """The standard metrics in [0, 1], which are shown in per cent."""
 
@@ -278,6 +284,38 @@ class Record:
         """Return teacher (if any) and arms by name, in the order of tables."""
         everyone = self.arms if self.teacher is None else (self.teacher, *self.arms)
         return {each.name: each for each in everyone}
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+    """Return the metrics of each epoch over steps, without those that are not finite."""
+    names = dict.fromkeys(name for epoch in history for name in epoch)
+    found = {}
+    for name in names:
+        rows = [
+            (epoch["step"], epoch[name])
+            for epoch in history
+            if isinstance(epoch.get(name), (int, float)) and math.isfinite(epoch[name])
+        ]
+        if rows and (name == "lr" or name.startswith(("train/", "val/"))):
+            steps, values = zip(*rows, strict=True)
+            found[name] = Curve(steps, values)
+    return found
+
+
+def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the metrics that are finite."""
+    return {
+        name: value for name, value in metrics.items() if value is not None and math.isfinite(value)
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return what this was made with."""
+    return {name: version(name) for name in _PACKAGES} | {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} on {platform.machine()}",
+        "threads": str(torch.get_num_threads()),
+    }
 
 
 def write_record(record: Record, path: Path) -> Path:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tutelage.identity import digest, model_identity
 from tutelage.reports.verdict import TEACHER, control_of
-from tutelage.results.models import Timing, measure_models, measure_variants
+from tutelage.results.models import Timing, measure_models, measure_variants, unmeasured_scores
 from tutelage.results.record import (
     ArmRecord,
     Comparison,
@@ -22,8 +22,10 @@ from tutelage.results.record import (
     PartDifference,
     Record,
     TrialRecord,
+    curves,
+    finite,
+    versions,
 )
-from tutelage.results.summary import curves, finite, unmeasured_scores, versions
 from tutelage.studies.arm import Arm
 from tutelage.studies.differences import Differences, Kind, Scores
 from tutelage.studies.plan import StudyPlan, readable, readable_setting

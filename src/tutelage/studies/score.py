@@ -12,8 +12,7 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, NonFiniteError
 from tutelage.evaluation import ClassMetric, CountedMetric, Outputs, divergence, measure
-from tutelage.results.record import FRACTIONS, DecidingMetric
-from tutelage.results.summary import finite
+from tutelage.results.record import FRACTIONS, DecidingMetric, finite
 from tutelage.studies.eval_data import EvalData
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trials import StudyTrial

@@ -27,7 +27,7 @@ from tutelage.data import OnPolicySource
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.files import owned, remove_drafts, write_json, writing
 from tutelage.identity import declared, declared_data, differences, digest, model_identity
-from tutelage.results.summary import versions
+from tutelage.results.record import versions
 from tutelage.schedules import Constant, Schedule
 from tutelage.training.setup import Setup
 

@@ -27,7 +27,7 @@ from tutelage.layers.language import next_tokens, shift_labels_for
 from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.positions import rows_of
-from tutelage.results.summary import versions
+from tutelage.results.record import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
 from tutelage.store import (
     Data,

@@ -25,7 +25,7 @@ from tutelage.errors import ArgumentError, ModelError, RunFolderError, StoreErro
 from tutelage.evaluation import Cost, Outputs, evaluate
 from tutelage.evaluation.evaluate import is_of_language, learns_by_own_loss
 from tutelage.layers.wrapper import unwrapped
-from tutelage.results.models import Timing, measure_models
+from tutelage.results.models import Timing, measure_models, unmeasured_scores
 from tutelage.results.record import (
     FRACTIONS,
     ArmRecord,
@@ -34,12 +34,9 @@ from tutelage.results.record import (
     ModelRecord,
     Record,
     TrialRecord,
-    read_record,
-)
-from tutelage.results.summary import (
     curves,
     finite,
-    unmeasured_scores,
+    read_record,
     versions,
 )
 from tutelage.tasks import task_of
