@@ -174,7 +174,7 @@ class RunningLosses:
         advice = "the last checkpoint is from before; lower the learning rate, or set clip_norm"
         if low == -math.inf:
             advice = (
-                "the teacher's output has logits of −∞, of which distances between logits are not "
-                "defined; use an objective on probabilities, such as SoftTargets, or −1e4"
+                "the teacher's output has logits of −∞, where distances between logits, or a row "
+                "without any class, are not defined; use SoftTargets, or −1e4"
             )
         raise NonFiniteError(f"{name} must be finite, got {value} at step {step}; {advice}")
