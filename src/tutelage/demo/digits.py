@@ -19,6 +19,7 @@ from torch.utils.data import TensorDataset
 from tutelage.data import randomness
 from tutelage.signals import UNLABELLED
 from tutelage.training import Engine, fit
+from tutelage.training.notices import without_notices
 
 TRAIN_IMAGES = 1200
 BATCH_SIZE = 50
@@ -118,14 +119,15 @@ def train_teacher(content: Digits, epochs: int, progress: bool = False) -> nn.Mo
     with randomness.preserved():
         torch.manual_seed(_TEACHER_SEED)
         teacher = make_teacher()
-    fit(
-        teacher,
-        train=whole_set(content),
-        epochs=epochs,
-        batch_size=BATCH_SIZE,
-        seed=_TEACHER_SEED,
-        optimizer=partial(torch.optim.AdamW, lr=TEACHER_LEARNING_RATE),
-        scheduler=CosineAnnealingLR,
-        engine=Engine(device="cpu", progress=progress),
-    )
+    with without_notices():  # a quick demo has few steps
+        fit(
+            teacher,
+            train=whole_set(content),
+            epochs=epochs,
+            batch_size=BATCH_SIZE,
+            seed=_TEACHER_SEED,
+            optimizer=partial(torch.optim.AdamW, lr=TEACHER_LEARNING_RATE),
+            scheduler=CosineAnnealingLR,
+            engine=Engine(device="cpu", progress=progress),
+        )
     return teacher

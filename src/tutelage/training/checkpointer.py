@@ -22,7 +22,7 @@ from tutelage.training.folder import RunFolder, plain, refuse_longer
 from tutelage.training.setup import Setup
 from tutelage.training.state import RunState
 
-FORMAT = 3
+FORMAT = 4
 _FRACTION_OF_TIME = 0.05
 _STEPS_BETWEEN_VOTES = 16
 

@@ -116,8 +116,8 @@ def blockwise(
     stages = []
     for ours, theirs in checked_map(layer_map).items():
         trainable = [LayerPath.parse(ours).path] if freeze and stages else None
-        asked = objective({ours: theirs})
-        stages.append(Stage(asked, epochs, trainable, ours, optimizer, scheduler))
+        own = objective({ours: theirs})
+        stages.append(Stage(own, epochs, trainable, ours, optimizer, scheduler))
     return stages
 
 
