@@ -137,15 +137,15 @@ def label(  # noqa: PLR0913 - a verb with its options
         compile=compile,
     )
     _check_data(dataset, integer("views", views, 1, "1 is for data without augmentation"))
-    asked = as_teacher(teacher).for_data("dataset", dataset)
-    source = asked
+    given = as_teacher(teacher).for_data("dataset", dataset)
+    source = given
     if compile:
-        if not isinstance(asked, Live):
+        if not isinstance(given, Live):
             raise ArgumentError(
-                f"`compile` is for a teacher that is a module, got {type(asked).__name__}; leave "
+                f"`compile` is for a teacher that is a module, got {type(given).__name__}; leave "
                 "it out"
             )
-        source = Live(cast("nn.Module", torch.compile(asked.module)))
+        source = Live(cast("nn.Module", torch.compile(given.module)))
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(engine.accelerator(None))
@@ -153,7 +153,7 @@ def label(  # noqa: PLR0913 - a verb with its options
             stack.enter_context(owned(folder, StoreError))
         stack.enter_context(source.ready(accelerator.device))
         outputs = TeacherOutputs(source, dataset, settings, accelerator)
-        manifest = claim(folder, asked.fingerprint(), views, outputs)
+        manifest = claim(folder, given.fingerprint(), views, outputs)
         if verify:
             manifest = _repaired(folder, manifest, accelerator)
         shown = engine.progress and accelerator.is_main_process
@@ -167,30 +167,30 @@ def _required(
     sampled_classes: int | None,
     temperature: float,
 ) -> Fields:
-    """Return what is asked of the teacher, once the forms of its output fit that."""
-    asked = fields.wants.teacher if isinstance(fields, Objective) else fields or OUTPUT
+    """Return what is required of the teacher, once the forms of its output fit that."""
+    required = fields.wants.teacher if isinstance(fields, Objective) else fields or OUTPUT
     some_classes = top_k is not None or sampled_classes is not None
     if some_classes and isinstance(fields, Objective) and fields.output_kind == "binary":
         raise ArgumentError(
             "`top_k` and `sampled_classes` are for classes that exclude each other, got "
             f"{fields}, which needs the logit of every label; leave them out"
         )
-    if not isinstance(asked, Fields) or not asked:
+    if not isinstance(required, Fields) or not required:
         raise ArgumentError(
             "`fields` must be an objective or tl.Fields that requires something of the teacher, "
             f"got {fields!r}; for instance tl.SoftTargets(4), or leave it out for the output"
         )
-    if some_classes and (None not in (top_k, sampled_classes) or not asked.output):
+    if some_classes and (None not in (top_k, sampled_classes) or not required.output):
         raise ArgumentError(
             "`top_k` or `sampled_classes` are of the output, one of the two, got "
-            f"{top_k=}, {sampled_classes=} and an output={asked.output} in `fields`"
+            f"{top_k=}, {sampled_classes=} and an output={required.output} in `fields`"
         )
     if sampled_classes is None and temperature != 1:
         raise ArgumentError(
             f"`temperature` is that of `sampled_classes`, got {temperature} without them; leave it "
             "out: outputs are kept at temperature 1 and serve all temperatures"
         )
-    return asked
+    return required
 
 
 def _classes(name: str, number: int | None) -> int | None:
@@ -293,8 +293,8 @@ class TeacherOutputs:
         if signals.rows is not None:
             positions = signals.rows.positions
             of_tokens = rows_of(next(self._batches(range(1))), _TOKENS)  # perhaps none of a text
-            told = len(positions) == 1 and of_tokens is not None
-            several = {"by_answer": True} if told else {"positions": positions}
+            by_token = len(positions) == 1 and of_tokens is not None
+            several = {"by_answer": True} if by_token else {"positions": positions}
             found = [each.model_copy(update=several) for each in found]
         for path in self.settings.features:
             shape = tuple(signals.features[path].shape[1:])
@@ -359,8 +359,8 @@ class TeacherOutputs:
             index = torch.arange(done, done + len(raw))  # in all of the data, not in the part
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
-                asked = ask if done else ask_first
-                signals = asked(self.teacher, batch, self.settings.fields)
+                call = ask if done else ask_first
+                signals = call(self.teacher, batch, self.settings.fields)
             _check_rows(signals, batch, done)
             done += len(batch)
             yield signals
@@ -406,10 +406,15 @@ def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Ma
             seed=seeds[0] if len(set(seeds)) == 1 else None,
             transform="; ".join(sorted(set(transforms))),
         )
-    asked: dict[str, Any] = {"teacher": teacher, "data": data, "settings": settings, "views": shown}
+    declared: dict[str, Any] = {
+        "teacher": teacher,
+        "data": data,
+        "settings": settings,
+        "views": shown,
+    }
     if (folder / NAME).exists():
         found = Manifest.read(folder)
-        there, now = found.identity(), found.model_copy(update=asked).identity()
+        there, now = found.identity(), found.model_copy(update=declared).identity()
         lines = [
             f"  {name}: {there[name]!r} there, {now[name]!r} now"
             for name in there
@@ -426,7 +431,12 @@ def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Ma
         counts = outputs.answers(views)
         answers = packed_numbers(counts)
     draft = Manifest(
-        made_with=versions(), fields=fields, block_rows=1, shard_blocks=1, answers=answers, **asked
+        made_with=versions(),
+        fields=fields,
+        block_rows=1,
+        shard_blocks=1,
+        answers=answers,
+        **declared,
     )
     several = math.ceil(counts.mean())
     widest = max(

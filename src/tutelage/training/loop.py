@@ -85,7 +85,8 @@ class Loop:
         state, settings = self.state, self.settings
         if state.finished(settings):
             return
-        if state.step == 0 and self.setup.val is not None:
+        whole = self.accelerator.distributed_type in PLAIN  # others cannot run before a step
+        if state.step == 0 and whole and self.setup.val is not None:
             for objective, own in [(self.distiller.objective, settings), *later]:
                 self._validate_once(self.setup.val, objective, own)
         shown = settings.engine.progress and self.accelerator.is_main_process
