@@ -209,3 +209,12 @@ def test_the_log_counts_what_is_written() -> None:
         assert record["written/texts"] == len(own)
         assert record["written/tokens"] == sum(len(learned) for _, learned in own)
         assert 0 < record["written/seconds"] < record["seconds"]
+
+
+def test_steps_in_place_of_epochs_follow_the_same_schedule() -> None:
+    policy = tl.OnPolicy(TEXTS, share=tl.schedules.Linear(0, 1), max_new_tokens=3)
+    whole, seen = run(policy, epochs=2)
+    steps, same = run(policy, epochs=None, steps=whole.history[-1]["step"])
+    assert [each.written for each in seen] == [each.written for each in same]
+    for one, other in zip(whole.student.parameters(), steps.student.parameters(), strict=True):
+        assert torch.equal(one, other)
