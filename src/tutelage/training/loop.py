@@ -228,7 +228,7 @@ class Loop:
         if metrics and state.is_best(metrics, examples):
             self.checkpointer.keep_best()
         if state.monitor is not None and state.epoch == 1:
-            warn_few_examples(examples, state.monitor)
+            warn_few_examples(examples, metrics, state.monitor)
         if isinstance(self.setup.scheduler, ReduceLROnPlateau):
             self._step_plateau(self.setup.scheduler, metrics, record["train/loss"])
 

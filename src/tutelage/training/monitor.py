@@ -10,7 +10,8 @@ from tutelage.errors import ArgumentError
 from tutelage.tasks.metrics import STANDARD
 
 _BY_DEFAULT = ("accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse")
-_STEPWISE = ("accuracy", "average_precision", "agreement")
+COUNTED = ("accuracy", "average_precision", "agreement")
+"""Metrics that few examples let tie: they count examples, or compare their order."""
 FEW = 200
 """On fewer examples accuracies tie, or differ by chance: at 90 % by 2 points and more."""
 
@@ -72,7 +73,7 @@ def choose_monitor(names: Collection[str], examples: int | None = None) -> Monit
     """
     few = examples is not None and examples < FEW and "loss" in names
     for name in ("perplexity", *_BY_DEFAULT):
-        if name in names and not (few and name in _STEPWISE):
+        if name in names and not (few and name in COUNTED):
             return Monitor(name)
     raise ArgumentError(
         f"the validation data must give one of the metrics {', '.join(_BY_DEFAULT)} to select the "

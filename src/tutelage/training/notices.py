@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tutelage.distiller import Distiller, Losses
 from tutelage.tasks import Outputs
-from tutelage.training.monitor import FEW, Monitor
+from tutelage.training.monitor import COUNTED, FEW, Monitor
 
 FEW_STEPS = 200
 _CERTAIN = 0.999
@@ -83,9 +83,9 @@ def warn_early_end(name: str, given: int, steps: int) -> None:
     )  # fmt: skip
 
 
-def warn_few_examples(examples: int, monitor: Monitor) -> None:
+def warn_few_examples(examples: int, metrics: Collection[str], monitor: Monitor) -> None:
     """Log that validation data is too small to compare epochs, or models, by a fraction of it."""
-    if examples < FEW:
+    if examples < FEW and not {*COUNTED}.isdisjoint(metrics):
         _warn(
             "Validation has %d examples, which tell models apart only if they differ by more than "
             "about %.0f points; the best epoch is chosen by the %s.",
