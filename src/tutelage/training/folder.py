@@ -191,10 +191,10 @@ def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
         "val": None if setup.val is None else setup.val.description,
         "epochs": settings.epochs,
         "seed": settings.seed,
-        "optimizer": f"{type(setup.optimizer).__name__} {_groups(setup)}",
+        "optimizer": ", ".join(_as_call(setup.optimizer, each) for each in _groups(setup)),
         "scheduler": None
         if setup.scheduler is None
-        else f"{type(setup.scheduler).__name__} {_plain(setup.scheduler)}",
+        else _as_call(setup.scheduler, _plain(setup.scheduler)),
         "accumulation": engine.accumulation,
         "clip_norm": engine.clip_norm,
         "precision": engine.precision,
@@ -315,6 +315,12 @@ def check_progress(setup: Setup) -> None:
             "so that it would stay at its first value; give the data __len__, several epochs, or "
             "a constant"
         )
+
+
+def _as_call(owner: object, settings: dict[str, Any]) -> str:
+    """Return an object with its settings as its call, without those that are not set."""
+    known = (f"{k}={v}" for k, v in settings.items() if v is not None and v is not False)
+    return f"{type(owner).__name__}({', '.join(known)})"
 
 
 def _groups(setup: Setup) -> list[dict[str, Any]]:
