@@ -192,7 +192,7 @@ class Distiller(nn.Module):
                 f"the teacher ({type(self.teacher).__name__}) must leave the inputs of a batch as "
                 "they are, got some changed in place, which the student would see; copy them first"
             )
-        buffers = _buffers(self._shared) if first else None
+        buffers = _buffers(self._shared) if first else []
         student = observe_student(self.student, batch, self._wants.student, "student")
         student = flatten_rows(student, batch, "student")
         if student.rows is not None and not compiling and isinstance(student.output, Tensor):
@@ -200,7 +200,7 @@ class Distiller(nn.Module):
             if self._width not in (None, width):
                 _tell_width(self._width, width)
             self._width = width
-        if first and torch.is_grad_enabled() and _buffers(self._shared) != buffers:
+        if first and torch.is_grad_enabled() and not _same(_buffers(self._shared), buffers):
             raise ModelError(
                 "student and teacher must not share statistics that training changes, got the "
                 f"buffers of one of {sorted(self._shared)} in both changed by the student; give "
@@ -356,13 +356,16 @@ def _refuse_shared(student: nn.Module, teacher: Teacher, objective: Objective) -
                 )
 
 
-def _buffers(modules: Mapping[str, nn.Module]) -> list[Any]:
-    """Return what changes if the buffers of modules are others, or are changed in place.
+def _buffers(modules: Mapping[str, nn.Module]) -> list[Tensor]:
+    """Return copies of the statistics of modules: BatchNorm changes its own past their versions.
 
     Integers are not statistics: they count calls.
     """
-    every = ([*each._buffers.values()] for each in modules.values())  # noqa: SLF001
-    return [
-        versions([each for each in own if each is not None and each.is_floating_point()])
-        for own in every
-    ]
+    every = [each for module in modules.values() for each in module._buffers.values()]  # noqa: SLF001
+    return [each.clone() for each in every if each is not None and each.is_floating_point()]
+
+
+def _same(ours: list[Tensor], theirs: list[Tensor]) -> bool:
+    """Tell whether all tensors have the same values; NaN is one."""
+    pairs = zip(ours, theirs, strict=True)
+    return all(torch.allclose(*pair, rtol=0, atol=0, equal_nan=True) for pair in pairs)

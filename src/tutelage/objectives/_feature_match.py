@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.layers.resolution import MakeProjector, check_kinds, projector, width
+from tutelage.layers.resolution import MakeProjector, check_kinds, fitting, projector, width
 from tutelage.objectives._layers import (
     LayerObjective,
-    by_position,
     mean_of_positions,
     same_features,
+    without_padding,
 )
 from tutelage.objectives._tensors import directions, full_precision
 
@@ -40,8 +40,9 @@ def feature_match(student: Tensor, teacher: Tensor, mask: Tensor | None = None) 
     tensor([2.])
     """
     same_features(student, teacher)
-    (ours, valid), (theirs, _) = (by_position(feature, mask) for feature in (student, teacher))
-    return mean_of_positions(F.mse_loss(ours, theirs, reduction="none"), valid)
+    ours, theirs = (without_padding(feature, mask) for feature in (student, teacher))
+    errors = F.mse_loss(ours, theirs, reduction="none")
+    return mean_of_positions(errors, fitting(mask, teacher), _channels(teacher))
 
 
 class FeatureMatch(LayerObjective):
@@ -97,9 +98,11 @@ def vkd(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     tensor([0.5000])
     """
     same_features(student, teacher)
-    (ours, valid), (theirs, _) = (by_position(feature, mask) for feature in (student, teacher))
-    target = directions(theirs, dim=1)[0] * theirs.shape[1] ** 0.5
-    return mean_of_positions(F.huber_loss(ours, target, reduction="none", delta=1.0), valid)
+    channels = _channels(teacher)
+    ours, theirs = (without_padding(feature, mask) for feature in (student, teacher))
+    target = directions(theirs, channels)[0] * width(teacher) ** 0.5
+    errors = F.huber_loss(ours, target, reduction="none", delta=1.0)
+    return mean_of_positions(errors, fitting(mask, teacher), channels)
 
 
 class VkD(LayerObjective):
@@ -184,6 +187,11 @@ class Orthogonal(nn.Module):
         """Show the widths."""
         wide, narrow = self.weight.shape
         return f"{wide} → {narrow}" if self.narrows else f"{narrow} → {wide}"
+
+
+def _channels(feature: Tensor) -> int:
+    """Return the dimension of a feature's channels."""
+    return 1 if feature.ndim == _MAPS else feature.ndim - 1
 
 
 def _orthonormal(matrix: Tensor) -> Tensor:

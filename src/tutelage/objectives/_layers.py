@@ -14,13 +14,14 @@ from tutelage.layers.paths import LayerPath
 from tutelage.layers.resolution import (
     MakeProjector,
     fitting,
+    over_channels,
     project,
     reached,
     resize_mask,
     sizes,
 )
 from tutelage.objectives._formula import Formula
-from tutelage.objectives._tensors import at_least_float32
+from tutelage.objectives._tensors import at_least_float32, mean_of_rows
 from tutelage.positions import rows_of
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Fields, Wants
@@ -183,10 +184,16 @@ def position_mask(batch: Batch, feature: Tensor) -> Tensor | None:
     return batch.row_mask if feature.ndim == _MAPS else None
 
 
+def without_padding(feature: Tensor, mask: Tensor | None) -> Tensor:
+    """Return a feature in float32 at least, with 0 at invalid positions."""
+    feature, mask = at_least_float32(feature), fitting(mask, feature)
+    return feature if mask is None else feature.masked_fill(~over_channels(mask, feature), 0)
+
+
 def by_position(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return a feature as `[batch, channels, positions]`, and which positions are valid.
 
-    It is in float32 at least, and 0 at invalid positions. A feature without positions has one.
+    It is `without_padding`. A feature without positions has one.
 
     Args:
         feature: `[batch, channels, height, width]`, `[batch, tokens, d]` or another `[batch, …]`.
@@ -195,15 +202,12 @@ def by_position(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | 
     Returns:
         The feature, and `[batch, positions]` of bool; None where the mask does not fit.
     """
-    mask, feature = fitting(mask, feature), at_least_float32(feature)
-    if feature.ndim == _MAPS:
-        values = feature.flatten(2)
+    mask, values = fitting(mask, feature), without_padding(feature, mask)
+    if feature.ndim == _TOKENS:
+        values = values.mT
     else:
-        values = feature.mT if feature.ndim == _TOKENS else feature.flatten(1).unsqueeze(2)
-    if mask is None:
-        return values, None
-    valid = mask.flatten(1)
-    return values.masked_fill(~valid.unsqueeze(1), 0), valid
+        values = values.flatten(2) if feature.ndim == _MAPS else values.flatten(1).unsqueeze(2)
+    return values, None if mask is None else mask.flatten(1)
 
 
 def at_the_teachers_size(
@@ -241,18 +245,18 @@ def pooled(feature: Tensor, mask: Tensor | None) -> Tensor:
     return values.mean(dim=2) if valid is None else values.sum(dim=2) / _number(valid).unsqueeze(1)
 
 
-def mean_of_positions(values: Tensor, valid: Tensor | None) -> Tensor:
+def mean_of_positions(values: Tensor, valid: Tensor | None, channels: int = 1) -> Tensor:
     """Return the mean of each example's values, `[batch]`, over valid positions; None for all.
 
     Args:
-        values: `[batch, channels, positions]`.
-        valid: `[batch, positions]` of bool.
+        values: `[batch, …]`, of positions and channels.
+        valid: Which positions are valid, of bool, in the shape of the values without channels.
+        channels: The dimension of the channels.
     """
-    channels, positions = values.shape[1:]
-    if valid is None:  # the gradient of a sum takes less memory and time than that of a mean
-        return values.sum(dim=(1, 2)) / max(channels * positions, 1)
-    sums = values.sum(dim=1).masked_fill(~valid, 0).sum(dim=1)
-    return sums / (_number(valid) * channels)
+    if valid is None:
+        return mean_of_rows(values.flatten(1))
+    sums = values.sum(dim=channels).masked_fill(~valid, 0).flatten(1).sum(dim=1)
+    return sums / (_number(valid.flatten(1)) * values.shape[channels])
 
 
 def _number(valid: Tensor) -> Tensor:
