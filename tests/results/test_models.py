@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
+from tutelage.evaluation import predict
 from tutelage.results.models import Timing, measure_models, measure_variants
 from tutelage.teachers import Ensemble, Live, Predictor, Specialists, Stored
 
@@ -124,8 +125,11 @@ class TestVariants:
 
         monkeypatch.setattr(torch, "compile", fail)
 
-    def measured(self, model, data=DATA, metric=lambda output: float(len(output))):
-        found = measure_variants(model, timing(data), metric)
+    def measured(self, model, data=DATA, metric=None):
+        def number(form):
+            return float(len(predict(form, data)))
+
+        found = measure_variants(model, timing(data), metric or number)
         return {each.name: each for each in found}
 
     def test_each_is_measured_on_all_of_the_data_or_has_a_reason(self):

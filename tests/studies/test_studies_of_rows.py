@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
-from tutelage.evaluation import paired_interval
+from tutelage.evaluation import MeanIoU, mean_iou, paired_interval
+from tutelage.results.samples import ImageSample, pixels_of
 from tutelage.rows import Rows
 from tutelage.studies.eval_data import row_labels_for
 
@@ -91,9 +92,9 @@ def test_metrics_are_those_of_pixels_with_a_label(study: tl.Study) -> None:
 
 def test_outputs_that_cannot_be_divided_among_the_examples_are_refused() -> None:
     """Such as those for unlabelled images of several sizes."""
-    assert row_labels_for((), 6, 3).rows.counts.tolist() == [2, 2, 2]
+    assert row_labels_for((), torch.zeros(6, 4), 3).rows.counts.tolist() == [2, 2, 2]
     with pytest.raises(tl.ModelError, match="which of 7 outputs belong to which of 3 examples"):
-        row_labels_for((), 7, 3)
+        row_labels_for((), torch.zeros(7, 4), 3)
 
 
 def test_intervals_are_over_images_not_pixels(study: tl.Study) -> None:
@@ -228,3 +229,59 @@ def test_texts_that_are_padded_batch_by_batch() -> None:
     soft = next(arm for arm in study.results.arms if arm.name == "soft")
     assert soft.trials[0].metrics["accuracy"] == pytest.approx(torch.cat(right).mean().item())
     assert study.results.examples["test"] == 13
+
+
+LARGE = (40, 64)
+
+
+def scenes(count: int, seed: int) -> TensorDataset:
+    """Images of more pixels than are kept."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 3, *LARGE, generator=generator)
+    y = (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0.5).long()
+    y[:, : LARGE[0] // 3] = -100
+    return TensorDataset(x, y)
+
+
+def test_of_large_maps_a_grid_is_kept_and_all_pixels_are_counted(tmp_path: Path) -> None:
+    """All logits of a set of large images would fill memory and disk."""
+    study = tl.study(
+        teacher(),
+        student,
+        train=images(20, 1),
+        val=scenes(3, 2),
+        test=scenes(5, 3),
+        arms={"soft": tl.SoftTargets(2)},
+        controls={"labels": tl.Arm(objective=tl.HardLabels(), learning_rate=0.1)},
+        seeds=2,
+        epochs=2,
+        training=tl.Training(batch_size=4),
+        metrics={"mean IoU": MeanIoU()},
+        report=tl.ReportOptions(variants=True),
+        out=tmp_path,
+    )
+    x, y = scenes(5, 3).tensors
+    known = y != -100
+    rights = {}
+    for arm in ("soft", "labels"):
+        outputs = [study.student(arm, seed)(x).detach() for seed in (0, 1)]
+        rights[arm] = torch.stack([(each.argmax(1) == y)[known].double() for each in outputs])
+        for trial, output in zip(study.results.arm(arm).trials, outputs, strict=True):
+            pixels = output.movedim(1, -1)[known]
+            right = (pixels.argmax(1) == y[known]).double().mean().item()
+            assert trial.metrics["accuracy"] == pytest.approx(right)
+            assert trial.metrics["mean IoU"] == pytest.approx(mean_iou(pixels, y[known]))
+            assert trial.calibration is not None
+    owners = known.nonzero()[:, 0].tolist()
+    expected = paired_interval((rights["soft"] - rights["labels"]).numpy(), groups=owners)
+    (found,) = study.results.comparisons
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(expected.low)
+    whole = 5 * 4 * 4 * LARGE[0] * LARGE[1]
+    assert all(each.stat().st_size < whole / 2 for each in tmp_path.glob("trials/*/outputs-test*"))
+    plain = study.results.models[study.results.arm("soft").model].variants[0]
+    assert plain.metric == pytest.approx(study.results.arm("soft").trials[0].metrics["accuracy"])
+    (sample, *_) = study.results.samples
+    assert isinstance(sample, ImageSample)
+    assert pixels_of(sample.maps["true"]).shape == LARGE
+    study.report()

@@ -21,7 +21,6 @@ from tutelage.evaluation import (
     generation_speed,
     latencies,
     measure_cost,
-    predict,
     variants,
 )
 from tutelage.evaluation.evaluate import run_model
@@ -107,7 +106,7 @@ def measure_models(
 
 
 def measure_variants(
-    model: nn.Module, timing: Timing, metric: Callable[[Tensor], float | None]
+    model: nn.Module, timing: Timing, metric: Callable[[nn.Module], float | None]
 ) -> tuple[VariantRecord, ...]:
     """Return the deciding metric on the data, and the times, of a model's cheaper forms."""
     batch = timing.batch(_CPU)
@@ -119,7 +118,7 @@ def measure_variants(
     forms = {each.name: each.model for each in built if each.model is not None}
     for name, form in forms.items():
         try:
-            values[name] = metric(predict(form, timing.data).float())
+            values[name] = metric(form)
         except Exception as error:  # noqa: BLE001 - runtimes raise errors of any kind
             reasons[name] = f"it fails on this data: {_reason(error)}"
     times, untimed = _times({name: forms[name] for name in values}, timing, batch)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from torch import Tensor, nn
+from torch import nn
 
+from tutelage.evaluation import evaluate
 from tutelage.identity import digest, model_identity
 from tutelage.reports.verdict import TEACHER, control_of
 from tutelage.results.models import Timing, measure_models, measure_variants, unmeasured_scores
@@ -28,8 +29,9 @@ from tutelage.results.record import (
 )
 from tutelage.studies.arm import Arm
 from tutelage.studies.differences import Differences, Kind, Scores
+from tutelage.studies.eval_data import read_eval_data, source_of
 from tutelage.studies.plan import StudyPlan, readable, readable_setting
-from tutelage.studies.samples import Words, samples_of
+from tutelage.studies.samples import SHOWN, ImageSample, TextSample, Words, samples_of
 from tutelage.studies.score import Scorer
 from tutelage.studies.search import Chosen
 from tutelage.studies.trials import StudyTrial, Trials
@@ -244,8 +246,10 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     primary = named or _primary(arms, scorer.monitor.higher)
     if options.variants:
 
-        def metric(output: Tensor) -> float | None:
-            trial = replace(finished.done[primary][0], test=output)
+        def metric(form: nn.Module) -> float | None:
+            source = source_of("test", plan.test.data)
+            found = evaluate(form, None, None, source, whole=plan.whole).outputs
+            trial = replace(finished.done[primary][0], test=plan.task.pack(found))
             return scorer.metrics_on_test(scorer.on_test(trial))[scorer.monitor.name]
 
         variants = measure_variants(students[primary], _timing(plan), metric)
@@ -282,9 +286,26 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     note = plan.task.note_on_labels(collector.outputs[primary][0])
     control = control_of(record, primary)
     parts = () if control is None else collector.parts(primary, control.name)
-    first = finished.done[primary][0].output
-    shown = samples_of(plan.test, first, scorer.teacher_test, options.words)
+    shown = _samples(finished, students[primary], primary, options.words)
     return replace(record, parts=parts, samples=shown, notes=(note,) if note else ())
+
+
+def _samples(
+    finished: Finished, student: nn.Module, primary: str, words: Words | None
+) -> tuple[ImageSample | TextSample, ...]:
+    """Return some test examples to be looked at; large maps are shown with all their positions."""
+    plan, data = finished.plan, finished.plan.test
+    output, teacher = finished.done[primary][0].output, finished.scorer.teacher_test
+    if not data.has_maps or plan.whole:
+        return samples_of(data, output, teacher, words)
+    found = plan.outputs_on_sample(student, "test", data.data, SHOWN, whole=True)
+    if found is None:
+        return ()
+    outputs, examples = found
+    if outputs.student is None:
+        return ()
+    few = replace(read_eval_data("test", examples), task=plan.task)
+    return samples_of(few, outputs.student, outputs.teacher, words)
 
 
 def _models(

@@ -23,8 +23,10 @@ from tutelage.positions import labels_by_row, rows_of
 from tutelage.rows import Rows
 from tutelage.signals import Batch
 from tutelage.tasks import TASKS, Outputs, Task
+from tutelage.tasks.outputs import on_grid
 
-_DIMENSIONS = (3, 4, 5)  # of an output with positions
+_OF_TEXTS = 3  # dimensions of an output [texts, tokens, classes]
+_DIMENSIONS = (_OF_TEXTS, 4, 5)
 _CPU = torch.device("cpu")
 _SIZE = 16  # of a hash, in bytes
 
@@ -50,7 +52,9 @@ class EvalData:
         fingerprint: A text that changes with inputs, labels, row masks and domains.
         keys: A hash of the inputs of each example; see `example_keys`.
         kind: The types of the inputs.
-        by_row: The labels of rows, for outputs with several answers an example.
+        by_row: The labels of rows, for outputs with several answers an example: of large maps those
+            of an even grid of positions, unless all are kept.
+        has_maps: Whether labels, or a mask, are maps, such as of pixels.
         of_tokens: Whether outputs are those of a language model.
         task: What outputs hold.
     """
@@ -63,6 +67,7 @@ class EvalData:
     keys: tuple[bytes, ...]
     kind: str
     by_row: tuple[RowLabels, ...] = ()
+    has_maps: bool = False
     of_tokens: bool = False
     task: Task = TASKS["classes"]
 
@@ -86,7 +91,7 @@ class EvalData:
         known = Outputs(None, teacher, self.labels, self.domains)
         scored = self.task.keeps_scores
         if scored or len(kept) != self.examples or self._has_row_each(kept):
-            found = row_labels_for(self.by_row, len(kept), self.examples, scored)
+            found = row_labels_for(self.by_row, kept, self.examples, scored)
             known = replace(known, labels=found.labels, rows=found.rows)
         return self.task.unpack(kept, known)
 
@@ -99,9 +104,9 @@ class EvalData:
 
 
 def read_eval_data(
-    name: str, data: object, student: Callable[[], object] | None = None
+    name: str, data: object, student: Callable[[], object] | None = None, whole: bool = True
 ) -> EvalData:
-    """Read a data set once.
+    """Read a data set once; `whole` keeps the labels of all positions of large maps.
 
     Where inputs are tokens, `student` is called for a student: a language model's labels are those
     of the next tokens. One in an `Output` may return anything else.
@@ -122,13 +127,15 @@ def read_eval_data(
         randomness.seed_everything(0)
         for batch in source_of(name, data).epoch(0):
             tensor = batch.labels is None or isinstance(batch.labels, Tensor)
-            labels.append(batch.labels if tensor else None)
+            large = not whole and tensor and batch.labels is not None and _thinned(batch.labels)
+            labels.append(batch.labels if tensor and not large else None)
             targets += [] if tensor else _boxes(name, batch.labels)
             tokens = isinstance(batch.inputs, Mapping) and "input_ids" in batch.inputs
             if tokens and student is not None and model is None:
                 model = student()
                 of_tokens = generates(model) and not isinstance(model, Output)
-            by_row.append(_row_labels(shift_labels_for(batch, model if of_tokens else None)))
+            asked = shift_labels_for(batch, model if of_tokens else None)
+            by_row.append(_row_labels(asked, whole))
             domains.append(domains_of(batch))
             tensors = named_tensors((batch.inputs, batch.labels, batch.row_mask))
             prints.append(fingerprint(dict(tensors)))
@@ -156,6 +163,7 @@ def read_eval_data(
         keys=tuple(keys),
         kind=kind,
         by_row=_joined_rows(by_row),
+        has_maps=any(dimensions > _OF_TEXTS for each in by_row for dimensions in each),
         of_tokens=of_tokens,
     )
 
@@ -173,11 +181,16 @@ def in_order(loader: DataLoader[Any], dataset: Any) -> DataLoader[Any]:
 
 
 def row_labels_for(
-    found: Sequence[RowLabels], outputs: int, examples: int, scored: bool = False
+    found: Sequence[RowLabels], kept: Tensor, examples: int, scored: bool = False
 ) -> RowLabels:
-    """Return the rows of so many outputs; equally many for each example where none are known."""
+    """Return the rows of outputs; equally many for each example where none are known.
+
+    Behind the outputs of maps there may be a confusion matrix of each example.
+    """
+    outputs = len(kept)
+    sizes = (outputs, outputs - examples * kept.shape[-1])
     for each in found:
-        if len(each.rows) == outputs:
+        if len(each.rows) in sizes:
             return each
     if scored:  # whose task says what is wrong
         return found[0]
@@ -190,15 +203,23 @@ def row_labels_for(
     return RowLabels(Rows.counted(torch.full((examples,), outputs // examples)), None)
 
 
-def _row_labels(batch: Batch) -> dict[int, RowLabels]:
+def _thinned(labels: Tensor) -> bool:
+    """Tell whether outputs for such labels are kept on an even grid, as `evaluate` does."""
+    return labels.ndim > _OF_TEXTS - 1 and not labels.is_floating_point()
+
+
+def _row_labels(batch: Batch, whole: bool) -> dict[int, RowLabels]:
     """Return the labels of rows of a batch, for outputs of each number of dimensions."""
     found = {}
     for dimensions in _DIMENSIONS:
         rows = rows_of(batch, dimensions)
         labels = None if rows is None else labels_by_row(batch, rows).labels
         if rows is not None:
-            whole = labels is None or len(labels) == len(rows)
-            own = labels.cpu() if labels is not None and whole else None
+            fits = labels is None or len(labels) == len(rows)
+            thinned = not whole and (labels is None or not labels.is_floating_point())
+            own = labels.cpu() if labels is not None and fits else None
+            if thinned and (which := on_grid(rows)[1]) is not None:
+                rows, own = on_grid(rows)[0], None if own is None else own[which.cpu()]
             found[dimensions] = RowLabels(Rows.counted(rows.counts.cpu()), own)
     return found
 

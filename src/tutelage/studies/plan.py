@@ -75,7 +75,8 @@ class StudyPlan:
     """What a study is to do: the arguments of `study`, checked and converted.
 
     `task` is what the students' outputs hold, `arms` contains the controls, whose names are
-    `controls`, and `folder` is where trials are kept.
+    `controls`, `whole` tells whether the outputs of all positions of large maps are kept, and not
+    of an even grid, and `folder` is where trials are kept.
     """
 
     teacher: Teacher | None
@@ -93,6 +94,7 @@ class StudyPlan:
     monitor: Monitor | None
     margin: float | None
     groups: Sequence[Hashable] | None
+    whole: bool
     folder: Path
 
     def __post_init__(self) -> None:
@@ -185,7 +187,12 @@ class StudyPlan:
         } | ({} if arm.transform is None else {"transform": arm.transform})
 
     def outputs(
-        self, model: Teacher, name: str, data: object, teacher: Teacher | None = None
+        self,
+        model: Teacher,
+        name: str,
+        data: object,
+        teacher: Teacher | None = None,
+        whole: bool = False,
     ) -> Outputs:
         """Return the outputs of a model, and of its teacher if there is one, on data.
 
@@ -203,15 +210,15 @@ class StudyPlan:
                 source_of(name, data, tokens),
                 device=device,
                 scores=tokens,
-                whole=True,
+                whole=whole or self.whole,
                 asked_as=asked_as if tokens else None,
                 chunk_logits_from=self.engine.chunk_logits_from,
             ).outputs
 
     def outputs_on_sample(
-        self, student: nn.Module, name: str, data: object, most: int
-    ) -> Outputs | None:
-        """Return the outputs of a student and the study's teacher on some examples of data.
+        self, student: nn.Module, name: str, data: object, most: int, whole: bool = False
+    ) -> tuple[Outputs, object] | None:
+        """Return the outputs of a student and the study's teacher on some examples, and these.
 
         The examples are evenly spread. None of a stream, and where the teacher has no targets for
         the data.
@@ -229,7 +236,7 @@ class StudyPlan:
             teacher = None if self.teacher is None else self.teacher.for_data(name, data)
         except StoreError:  # of other data than this arm's
             return None
-        return self.outputs(Live(student), name, sample, teacher)
+        return self.outputs(Live(student), name, sample, teacher, whole), sample
 
     def _epochs(self, arm: Arm, seed: int, train: object, batch_size: int) -> int:
         """Return the passes over `train` that make the steps of all arms equal, to half a pass."""

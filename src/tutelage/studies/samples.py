@@ -25,7 +25,7 @@ from tutelage.results.samples import (
 from tutelage.studies.eval_data import EvalData, source_of
 from tutelage.tasks.boxes import unpacked
 
-_SHOWN = 4
+SHOWN = 4
 _IMAGE, _OF_MAP = 4, 4  # dimensions of images and of an output that is a map
 _CHANNELS = (1, 3)
 
@@ -65,7 +65,7 @@ def samples_of(
                 for whose, ids in _classes(outputs, place).items()
             },
         )
-        for place in evenly(len(batch), _SHOWN).tolist()
+        for place in evenly(len(batch), SHOWN).tolist()
     )
 
 
@@ -83,7 +83,7 @@ def _detected(
             {},
             {whose: _boxes(sides[whose][place]) for whose in order},
         )
-        for place in evenly(len(images), _SHOWN).tolist()
+        for place in evenly(len(images), SHOWN).tolist()
         if images[place].ndim == _IMAGE - 1 and images[place].shape[0] in _CHANNELS
     )
 
@@ -98,7 +98,7 @@ def _boxes(found: Mapping[str, Tensor]) -> tuple[Box, ...]:
 def _texts(data: object, examples: int, outputs: Outputs, words: Words) -> tuple[TextSample, ...]:
     dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("test", data)
     found = []
-    for place in evenly(examples, _SHOWN).tolist():
+    for place in evenly(examples, SHOWN).tolist():
         classes = _classes(outputs, place)
         known = classes["true"] >= 0
         shown = tuple(map(str, words(dataset[place])))

@@ -81,7 +81,7 @@ class Scorer:
         outputs = plan.outputs_on_sample(student, "test", self.test.data, _FEW)
         if outputs is None:
             return labels | of_teacher
-        outputs = replace(outputs, domains=None)
+        outputs = replace(outputs[0], domains=None)
         found = self.task.with_companions(measure(reading, outputs) | divergence(reading, outputs))
         known = outputs.labelled().labels
         return found if known is not None and len(known) else found | labels
@@ -176,15 +176,9 @@ class Scorer:
 
         None where it is not a metric of counts.
         """
-        metric, known = self.counted.get(name), outputs.known
-        if metric is None or known is None:
-            return None
-        found = outputs.labelled()
-        counts = metric.counts(found.given, found.labels, found.rows)
-        if outputs.rows is not None:
-            known = outputs.rows.padded(known).flatten(1).any(dim=1)
-            counts = counts[known]
-        return metric, known.nonzero().ravel(), counts
+        metric = self.counted.get(name)
+        found = None if metric is None else outputs.counts(metric)
+        return None if metric is None or found is None else (metric, *found)
 
     def _deciding(self, outputs: Outputs) -> dict[str, float]:
         """Return the deciding metric, also by domain; others only if they come with it."""

@@ -37,7 +37,7 @@ from tutelage.studies.search import choose
 from tutelage.studies.sweep import as_sweep, joined
 from tutelage.studies.trials import ProgressCallback, StudyTrial, Trials, exclusive
 from tutelage.tasks import infer_task
-from tutelage.tasks.metrics import needs_logits
+from tutelage.tasks.metrics import needs_logits, reads_confusion
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training import Monitor
 from tutelage.training.monitor import as_monitor
@@ -194,9 +194,11 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     numbers = _seeds(seeds)
     theirs = {} if controls is None else _arms("controls", controls)
     first, others = (readings(each.values()) for each in (ours, theirs))
-    language = {each.output_kind for each in first + others} <= {None, "classes"}
-    make = partial(student_for, student, numbers[0]) if language else None
-    known = read_eval_data("test", test, make)
+    kinds = {each.output_kind for each in first + others}
+    # Of maps a user's function may read each pixel, and other tasks have no counts of all.
+    whole = bool(kinds - {None, "classes"}) or not all(map(reads_confusion, own_metrics.values()))
+    make = None if kinds - {None, "classes"} else partial(student_for, student, numbers[0])
+    known = read_eval_data("test", test, make, whole)
     grouped = _groups(groups, known.examples)
     task = infer_task(first, others, known.labels, language=known.of_tokens)
     task.check_names(own_metrics)
@@ -210,7 +212,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         make_student=student,
         task=task,
         train=train,
-        val=None if val is None else replace(read_eval_data("val", val, make), task=task),
+        val=None if val is None else replace(read_eval_data("val", val, make, whole), task=task),
         test=replace(known, task=task),
         arms=_all_arms(ours, theirs, sweep or {}),
         controls=tuple(theirs),
@@ -221,6 +223,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         monitor=as_monitor(monitor, own_metrics),
         margin=margin,
         groups=grouped,
+        whole=whole,
         folder=_folder(out),
     )
     with _progress(progress) as tell:

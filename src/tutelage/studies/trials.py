@@ -183,7 +183,8 @@ class Trials:
         scores = ""
         if self.plan.task.keeps_scores:  # which compare a student with the teacher
             scores = f"-scores-{self._teacher or 'alone'}"
-        return f"{data.name}-{data.fingerprint}{scores}"
+        grid = "-grid" if data.has_maps and not self.plan.whole else ""
+        return f"{data.name}-{data.fingerprint}{scores}{grid}"
 
     def _outputs_file(self, trial: StudyTrial, data: EvalData) -> Path:
         return trial.folder / f"outputs-{self._file_name(data)}.npy"
@@ -266,9 +267,9 @@ class Trials:
             return {}
         data = plan.train_data(trial.arm, trial.seed)
         found = plan.outputs_on_sample(student, "train", data, plan.task.fidelity_sample)
-        if found is None or (found.teacher is None and found.scores is None):
+        if found is None or (found[0].teacher is None and found[0].scores is None):
             return {}
-        reading, compared = plan.reading(trial.arm), replace(found, labels=None, domains=None)
+        reading, compared = plan.reading(trial.arm), replace(found[0], labels=None, domains=None)
         return measure(reading, compared) | divergence(reading, compared)
 
     def _finished(self, trial: StudyTrial) -> StudyTrial:
