@@ -55,6 +55,7 @@ def test_what_was_decided_is_told(tmp_path):
         "4 examples for train; inputs: 3 columns (1 of numbers, 1 of categories, 1 of dates); "
         "labels 'pay': 2 classes (high, low)"
     )
+    assert repr(splits) == f"Splits({splits.described})"  # no rows
 
 
 def test_texts_are_strings(tmp_path):

@@ -102,17 +102,6 @@ def test_column_with_other_parts_is_refused(tmp_path, name, expected):
         load_data("data", {"train": path, "label": "y", "split": {"column": "who"}})
 
 
-def test_column_of_parts_that_no_option_names_is_told_and_an_input(tmp_path):
-    rows = [(at * 0.5, ["train", "test"][at % 2], "pq"[at % 3 > 0]) for at in range(9)]
-    splits = load_data("data", {"train": write(tmp_path / "a.csv", rows), "label": "y"})
-    assert len(splits.train) == 9
-    assert splits.columns.inputs.names == ("x", "who")
-    assert "write split: {column: who} to use it" in splits.warnings[0]
-    rows = [(at * 0.5, ["dev", "test"][at % 2], "pq"[at % 3 > 0]) for at in range(9)]
-    splits = load_data("data", {"train": write(tmp_path / "a.csv", rows), "label": "y"})
-    assert splits.warnings == ()
-
-
 def test_equal_rows_of_a_table_are_examples_of_their_own(tmp_path):
     """With few different rows a fraction would otherwise hold one of nine, or none."""
     path = write(tmp_path / "a.csv", [(at % 3, "z", "pq"[at % 2]) for at in range(90)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,16 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, plain
-from tutelage.datasets.parsing import date_format, dates_of, decimal_mark, is_mark, numbers_of
+from tutelage.datasets.cells import (
+    date_formats,
+    dates_of,
+    decimal_mark,
+    is_mark,
+    numbers_of,
+    places,
+)
 from tutelage.errors import DataError, some_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DAY = 86_400_000_000
-_FEW, _ENOUGH = 50, 20
-_MOSTLY, _EXACT = 0.9, 2.0**53
+_FEW, _ENOUGH, _MOSTLY, _EXACT = 50, 20, 0.9, 2.0**53
 _NAMED_ID = ("id", "index", "uuid", "guid", "key", "row", "rownum", "row_number")
 
 
@@ -59,89 +63,75 @@ class Column:
 
         A category that the training file does not have gets a code behind its categories.
         """
-        if self.kind == "number" and self.form is None and cells.dtype.kind in "biuf":
+        kind = cells.dtype.kind
+        if self.kind == "number" and self.form is None and kind in "biuf":
             found = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-            if cells.dtype.kind in "iu" and np.nanmax(np.abs(found), initial=0) >= _EXACT:
+            if kind in "iu" and np.nanmax(np.abs(found), initial=0) >= _EXACT:
                 self._seen.update(zip(found.tolist(), cells.tolist(), strict=True))
-        elif self.kind == "number" and cells.dtype.kind == "m":
-            found = _days(cells.to_numpy("timedelta64[us]"))
-        elif self.kind == "date" and cells.dtype.kind == "M":
-            found = _days(dates_of(cells, None).to_numpy("datetime64[us]"))
+        elif (self.kind, kind) in (("number", "m"), ("date", "M")):
+            found = _days(cells if kind == "m" else dates_of(cells, None))
         else:
-            places, values = factorized(cells)  # of equal cells one is read
+            at, values = factorized(cells)  # of equal cells one is read
             if self.kind == "category":
-                numbers = np.array([*map(self._code, values)], dtype=np.float64)
+                codes = map(self._code, values)
+                encoded = np.array([*codes], dtype=np.float64)
             elif self.kind == "number":
-                numbers = numbers_of(values, self.form or ".")
+                encoded = numbers_of(values, self.form or ".")
             else:
-                numbers = _days(dates_of(as_series(values), self.form).to_numpy("datetime64[us]"))
+                encoded = _days(dates_of(as_series(values), self.form))
             if self.form is not None:
-                for number, text in zip(numbers.tolist(), values, strict=True):
-                    if isinstance(text, str):
-                        self._seen.setdefault(number, text)
-            found = np.append(numbers, np.nan)[places]
+                for number, text in zip(encoded.tolist(), values, strict=True):
+                    self._seen.setdefault(number, text)
+            found = np.append(encoded, np.nan)[at]
         return np.where(np.isinf(found), np.nan, found)
 
     def decode(self, values: NDArray[np.float64]) -> pd.Series:  # noqa: PLR0911 - by dtype
         """Return what `encode` had, with the dtype that pandas gave the training file."""
         import pandas as pd  # noqa: PLC0415 - heavy
 
-        absent = np.isnan(values)
-        dtype, kind = self.dtype, getattr(self.dtype, "kind", "O")
+        absent, dtype, kind = np.isnan(values), self.dtype, getattr(self.dtype, "kind", "O")
         if self.kind == "category":
-            known = [*self.categories, *self._seen, self.missing]
+            known = as_series([*self.categories, *self._seen, self.missing])
             codes = np.where(absent, len(known) - 1, np.round(values)).astype(np.int64)
-            found = as_array(known)[codes.clip(0, len(known) - 1)]
-            return (
-                as_series(found).infer_objects()
-                if kind in "biuf"
-                else pd.Series(found, dtype=dtype)
-            )
+            found = known.iloc[codes.clip(0, len(known) - 1)].reset_index(drop=True)
+            return found.infer_objects() if kind in "biuf" else found.astype(dtype or object)
         if self.form is not None:
             pairs = zip(values.tolist(), absent.tolist(), strict=True)
             texts = [self.missing if gone else self._text(value) for value, gone in pairs]
-            return pd.Series(as_array(texts), dtype=dtype)
+            return as_series(texts).astype(dtype or object)
         if self.kind == "date" or kind == "m":
-            spans = np.where(absent, 0.0, np.round(values * _DAY)).astype("timedelta64[us]")
-            spans[absent] = np.timedelta64("NaT")
-            found = pd.Series(spans if kind == "m" else spans + np.datetime64(0, "us"))
+            spans = pd.Series(pd.to_timedelta(values, unit="D")).dt.round("us")
+            found = spans if kind == "m" else pd.Timestamp(0) + spans
             zone = getattr(dtype, "tz", None)
             found = found if zone is None else found.dt.tz_localize("UTC").dt.tz_convert(zone)
             return found if kind == "O" else found.astype(dtype)
         if kind == "O" or (kind in "iu" and (values != np.round(values))[~absent].any()):
             return pd.Series(values)  # integers that were mixed or have noise
         if self._seen and not absent.any():  # integers that are no floats
-            exact = [self._seen.get(each, each) for each in values.tolist()]
-            return pd.Series(as_array(exact)).astype(dtype)
+            return as_series([self._seen.get(each, each) for each in values.tolist()]).astype(dtype)
         if pd.api.types.is_extension_array_dtype(dtype):
-            cells = pd.array(values, dtype=dtype)
-            cells[absent] = pd.NA
-            return pd.Series(cells)
+            return pd.Series(values).mask(absent).astype(dtype)
         return pd.Series(values if absent.any() and kind != "f" else values.astype(dtype))
 
     @cached_property
-    def _codes(self) -> tuple[dict[Any, int], dict[str, int]]:
-        exact = {each: at for at, each in enumerate(self.categories)}
-        forms = Counter(plain(as_text(each)) for each in self.categories)
-        loose = {plain(as_text(each)): at for each, at in exact.items()}
-        return exact, {each: at for each, at in loose.items() if forms[each] == 1}
+    def _place(self) -> Callable[[Any], int | None]:
+        return places(self.categories)
 
     def _code(self, value: Any) -> int:
         """Return the code of a category; 10, 10.0 and "10" are one, unless training has several."""
-        exact, loose = self._codes
-        found = exact.get(value)
-        found = loose.get(plain(as_text(value))) if found is None else found
+        found = self._place(value)
         if found is None:
-            found = self._seen.setdefault(value, len(exact) + len(self._seen))
+            found = self._seen.setdefault(value, len(self.categories) + len(self._seen))
         return found
 
     def _text(self, value: float) -> str:
-        found = self._seen.get(value)
-        if found is not None:
-            return found
+        import pandas as pd  # noqa: PLC0415 - heavy
+
+        if value in self._seen:
+            return self._seen[value]
         if self.kind == "number":
             return f"{value:g}".replace(".", self.form or ".")
-        day = (np.datetime64(0, "us") + np.timedelta64(round(value * _DAY), "us")).item()
+        day = (pd.Timestamp(0) + pd.Timedelta(days=value)).round("us")
         return day.isoformat(" ") if self.form == "ISO8601" else day.strftime(self.form or "")
 
 
@@ -204,28 +194,28 @@ class Columns:
             missing: Cells that were read as missing, to be written with the columns.
         """
         found: list[Column] = []
-        dropped, texts, doubts = {}, [], []
+        dropped, texts, notes = {}, [], []
         for at, label in enumerate(frame.columns):
             name = str(label).strip()
-            column, why, note = fitted(frame.iloc[:, at], label, name in categories)
+            column, useless, note = _fitted(frame.iloc[:, at], label, name in categories)
             used = name not in unused and (inputs is None or name in inputs)
-            if used and why and inputs is None:
-                dropped[at], used = f"{name!r} ({why})", False
+            if used and useless and inputs is None:
+                dropped[at], used = f"{name!r} ({useless})", False
             elif used and note:
-                (doubts if column.kind == "date" else texts).append(note)
+                (notes if column.kind == "date" else texts).append(note)
             found.append(replace(column, used=used))
+        shown = some_of(dropped.values(), 20)
         if dropped and not any(each.used for each in found):  # better than nothing
-            doubts.append(f"there are no inputs but {some_of(dropped.values(), 20)}")
+            notes.append(f"there are no inputs but {shown}")
             found = [replace(each, used=at in dropped) for at, each in enumerate(found)]
         elif dropped:
-            shown = some_of(dropped.values(), 20)
-            doubts.append(f"not inputs: {shown}; list inputs in `columns` to use them")
+            notes.append(f"not inputs: {shown}; list inputs in `columns` to use them")
         if texts:
-            doubts.append(
+            notes.append(
                 f"read as numbers: {some_of(texts, 20)}; name those in `categories` that are texts"
             )
         order = sorted(range(len(found)), key=lambda at: not found[at].used)
-        return cls(tuple(found[at] for at in order), tuple(missing), tuple(order), tuple(doubts))
+        return cls(tuple(found[at] for at in order), tuple(missing), tuple(order), tuple(notes))
 
     def encode(
         self, frame: pd.DataFrame, name: str = "the data", notes: list[str] | None = None
@@ -253,15 +243,16 @@ class Columns:
                 continue
             cells = frame.iloc[:, at[column.name]]
             rows[:, place] = column.encode(cells)
-            if notes is not None and column.used and column.kind != "category":
-                lost = np.isnan(rows[:, place]) & ~cells.isna().to_numpy()
-                lost &= ~cells.map(is_mark).to_numpy() if lost.any() else lost
-                if lost.any():
-                    some = some_of(map(repr, cells[lost].unique().tolist()), 3)
-                    notes.append(
-                        f"{int(lost.sum()):,} cells of {column.name!r} in {name} are no finite "
-                        f"{column.kind}s, such as {some}, and are read as missing"
-                    )
+            if notes is None or not column.used or column.kind == "category":
+                continue
+            lost = cells[np.isnan(rows[:, place]) & ~cells.isna().to_numpy()]
+            lost = [each for each in lost if not is_mark(each)]
+            if lost:
+                notes.append(
+                    f"{len(lost):,} cells of {column.name!r} in {name} are no finite "
+                    f"{column.kind}s, such as {some_of(map(repr, dict.fromkeys(lost)), 3)}, and "
+                    "are read as missing"
+                )
         return np.ascontiguousarray(rows)
 
     def frame(self, rows: Tensor | NDArray[Any]) -> pd.DataFrame:
@@ -286,10 +277,8 @@ class Columns:
         chosen = [self.columns[at] for at in places]
         cells = [each.decode(array[:, at]) for at, each in zip(places, chosen, strict=True)]
         found = pd.concat(cells, axis=1) if cells else pd.DataFrame()
-        found.columns = pd.Index(
-            [each.name if each.label is None else each.label for each in chosen]
-        )
-        return found
+        labels = [each.name if each.label is None else each.label for each in chosen]
+        return found.set_axis(pd.Index(labels), axis=1)
 
     def recoded(self, rows: NDArray[np.float64], of: Columns) -> NDArray[np.float64]:
         """Return rows of other columns as rows of these: in this order, by these codes.
@@ -320,9 +309,14 @@ class Columns:
 
     def as_json(self) -> dict[str, Any]:
         """Return the columns that are inputs as plain lists and dicts."""
+
+        def simple(value: Any) -> Any:
+            value = value.item() if isinstance(value, np.generic) else value
+            return value if isinstance(value, (str, int, float, bool)) else str(value)
+
         columns = [
             {"name": each.name, "kind": each.kind, "form": each.form}
-            | {"categories": [_plain(value) for value in each.categories]}
+            | {"categories": [*map(simple, each.categories)]}
             for each in self.inputs.columns
         ]
         return {"columns": columns, "missing": ["", *self.missing]}
@@ -344,7 +338,7 @@ class Columns:
         return f"{len(self.inputs)} columns ({', '.join(parts)})"
 
 
-def fitted(  # noqa: C901, PLR0911 - one kind after the other
+def _fitted(  # noqa: C901, PLR0911 - one kind after the other
     cells: pd.Series, label: Hashable, as_category: bool
 ) -> tuple[Column, str, str]:
     """Return what a column is; why nothing can be learnt from it, or ""; and how it is read.
@@ -354,12 +348,10 @@ def fitted(  # noqa: C901, PLR0911 - one kind after the other
         label: How pandas calls it.
         as_category: Whether its numbers are categories.
     """
-    name = str(label).strip()
+    name, absent, present = str(label).strip(), cells.isna(), cells.dropna()
     dtype: Any = cells.dtype
-    absent = cells.isna()
     missing = cells.iloc[int(absent.argmax())] if dtype.kind == "O" and absent.any() else np.nan
     column = Column(name, "number", label=label, dtype=dtype, missing=missing)
-    present = cells.dropna()
     if not len(present):
         return column, "no values", ""
     if hasattr(dtype, "categories"):
@@ -368,22 +360,35 @@ def fitted(  # noqa: C901, PLR0911 - one kind after the other
         return column, _why_number(name, present), ""
     if dtype.kind == "M" and not as_category:
         return replace(column, kind="date"), "", ""
-    places, values = factorized(present)
-    whole = replace(column, kind="category", categories=in_order(values))
-    if as_category or dtype.kind == "b" or all(isinstance(each, bool) for each in values):
+    at, values = factorized(present)
+    in_order = sorted(values, key=lambda each: (isinstance(each, str), each))
+    whole = replace(column, kind="category", categories=tuple(in_order))
+    if as_category or all(isinstance(each, bool) for each in values):
         return whole, "", ""
-    if not any(isinstance(each, str) for each in values):
-        if not np.isnan(numbers_of(values, ".")).any():  # such as Decimal
-            return column, "", ""
-        if all(hasattr(each, "isoformat") for each in values):
-            return replace(column, kind="date"), "", ""
-    elif (found := _as_numbers(column, places, values)) is not None:
-        return *found[:1], "", found[1]
-    elif (form := _as_dates(values)) is not None:
-        first, other = form
-        note = f"{name!r} was read as dates {first}, and can be read as {other}: write read: "
-        note += f"{{parse_dates: [{name}], dayfirst: true}} to say so"
-        return replace(column, kind="date", form=first), "", note if other else ""
+    texts = [each for each in values if isinstance(each, str)]
+    if not texts and not np.isnan(numbers_of(values, ".")).any():  # such as Decimal
+        return column, "", ""
+    if not texts and all(hasattr(each, "isoformat") for each in values):
+        return replace(column, kind="date"), "", ""
+
+    # Texts are numbers if all of them are, or marks such as "?", or, of many numbers, nearly all.
+    marks, form = [each for each in texts if is_mark(each)], decimal_mark(texts)
+    numbers = numbers_of(values, form)
+    other = [each for each in np.array(values, object)[np.isnan(numbers)] if not is_mark(each)]
+    share = np.bincount(at)[~np.isnan(numbers)].sum() / len(at)
+    many = share >= _MOSTLY and len(values) > _ENOUGH
+    if texts and 2 * share >= 1 and (many or not other):
+        shown = next((each for each in texts if each not in marks), "")
+        note = f"{name!r} (such as {shown!r}"
+        if marks or other:
+            note += f"; missing where {some_of(map(repr, [*marks, *other]), 3)}"
+        missing = marks[0] if marks else missing
+        return replace(column, form=form, missing=missing), "", f"{note})"
+    dates = [each for each in values if each not in marks]
+    if dates and len(texts) == len(values) and (forms := date_formats(dates)):
+        note = f"{name!r} was read as dates {forms[0]}, and can be read as {forms[-1]}: write read:"
+        note += f" {{parse_dates: [{name}], dayfirst: true}} to say so"
+        return replace(column, kind="date", form=forms[0]), "", note if len(forms) > 1 else ""
     return whole, _why_texts(name, values, len(present)), ""
 
 
@@ -401,42 +406,11 @@ def _why_number(name: str, present: pd.Series) -> str:
 
 
 def _why_texts(name: str, values: Sequence[Any], number: int) -> str:
-    if any(isinstance(each, str) and each.startswith(("[", "{")) for each in values[:1]):
+    if str(values[0]).startswith(("[", "{")):
         return "lists or objects"
     if len(values) == number and (number >= _ENOUGH or name.startswith("Unnamed: ")):
         return "a different text in each row"
     return "free text" if len(values) > _FEW and 2 * len(values) > number else ""
-
-
-def _as_numbers(
-    column: Column, places: NDArray[np.int64], values: Sequence[Any]
-) -> tuple[Column, str] | None:
-    """Return a column of numbers in texts, and how it was read; None if it is none.
-
-    Others than numbers must be marks such as "?", or few, where there are many numbers.
-    """
-    form = decimal_mark(each for each in values if isinstance(each, str))
-    numbers, counts = numbers_of(values, form), np.bincount(places)
-    marks = [each for each in values if is_mark(each)]
-    other = [
-        each
-        for each, value in zip(values, numbers, strict=True)
-        if np.isnan(value) and not is_mark(each)
-    ]
-    share = counts[~np.isnan(numbers)].sum() / len(places)
-    if 2 * share < 1 or (other and (share < _MOSTLY or len(values) <= _ENOUGH)):
-        return None
-    shown = next((each for each in values if isinstance(each, str) and each not in marks), "")
-    note = f"{column.name!r} (such as {shown!r}"
-    if marks or other:
-        note += f"; missing where {some_of(map(repr, [*marks, *other]), 3)}"
-    missing = marks[0] if marks else column.missing
-    return replace(column, form=form, missing=missing), f"{note})"
-
-
-def _as_dates(values: Sequence[Any]) -> tuple[str, str | None] | None:
-    texts = [each for each in values if not is_mark(each)]
-    return date_format(texts) if texts and all(isinstance(each, str) for each in texts) else None
 
 
 def factorized(cells: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
@@ -444,35 +418,25 @@ def factorized(cells: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
     import pandas as pd  # noqa: PLC0415 - heavy
 
     try:
-        places, values = pd.factorize(cells)
+        at, values = pd.factorize(cells)
     except TypeError:  # lists and objects
-        places, values = pd.factorize(cells.map(repr, na_action="ignore"))
-    return places, as_series(values).tolist() if values.dtype.kind == "O" else values.tolist()
-
-
-def in_order(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Return values sorted, numbers before texts."""
-    return tuple(sorted(values, key=lambda each: (isinstance(each, str), each)))
-
-
-def as_array(values: Sequence[Any]) -> NDArray[Any]:
-    """Return an array of objects."""
-    found = np.empty(len(values), dtype=object)
-    found[:] = values
-    return found
+        at, values = pd.factorize(cells.map(repr, na_action="ignore"))
+    return at, as_series(values).tolist() if values.dtype.kind == "O" else values.tolist()
 
 
 def as_series(values: Any) -> pd.Series:
     """Return a column of objects."""
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    return pd.Series(values if isinstance(values, np.ndarray) else as_array(values), dtype=object)
+    if not isinstance(values, np.ndarray):
+        values, given = np.empty(len(values), dtype=object), values
+        values[:] = given
+    return pd.Series(values, dtype=object)
 
 
-def _days(moments: NDArray[Any]) -> NDArray[np.float64]:
-    return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / _DAY)
+def _days(times: pd.Series) -> NDArray[np.float64]:
+    """Return dates, or spans of time, in days; NaN for missing ones."""
+    import pandas as pd  # noqa: PLC0415 - heavy
 
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, (str, int, float, bool)) else str(value)
+    spans = times if times.dtype.kind == "m" else times - pd.Timestamp(0)
+    return (spans / pd.Timedelta(days=1)).to_numpy(np.float64)

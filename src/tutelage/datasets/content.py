@@ -1,4 +1,4 @@
-"""What a file or a folder holds, before it is known which of it are inputs and labels."""
+"""What a file or a folder holds, before and after it is known which of it are inputs and labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +17,8 @@ from tutelage.errors import DataError, did_you_mean, some_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_FEW, _FRACTION = 5, 0.05
 
 Inputs = Tensor | list[str] | Pictures
 """Inputs of examples: rows of numbers, texts, or images."""
@@ -38,6 +40,7 @@ class Content:
         notes: What was left out, and what may be meant otherwise than it was read.
         read_as: How it was read, such as the separator of a CSV file.
         header: Which line has the names of columns, as pandas' option, unless it is the first.
+        targets: The labels as a tensor, once it is known what they are.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Content:
     notes: tuple[str, ...] = ()
     read_as: tuple[str, ...] = ()
     header: Mapping[str, Any] = field(default_factory=dict)
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.frame) if self.inputs is None else len(self.inputs)
@@ -90,23 +94,33 @@ class Content:
 
     def row(self, at: int) -> str:
         """Return how a row is called in messages."""
-        return f"row {at + 1:,} of {self.name}"
+        number = self.frame.index[at] if len(self.frame.columns) else at
+        return f"row {number + 1:,} of {self.name}"
 
     def kept(self, rows: NDArray[Any], *notes: str) -> Content:
         """Return some of the rows, with what is to be told of it."""
-        inputs = None if self.inputs is None else taken(self.inputs, rows)
-        frame = self.frame.iloc[rows] if len(self.frame.columns) else self.frame
-        return replace(self, frame=frame, inputs=inputs, notes=(*self.notes, *notes))
+        inputs, targets = self.inputs, self.targets
+        if isinstance(inputs, Tensor):
+            inputs = inputs[rows]
+        elif inputs is not None:
+            inputs = (
+                [inputs[row] for row in rows] if isinstance(inputs, list) else inputs.taken(rows)
+            )
+        return replace(
+            self,
+            frame=self.frame.iloc[rows] if len(self.frame.columns) else self.frame,
+            inputs=inputs,
+            notes=(*self.notes, *notes),
+            targets=None if targets is None else targets[torch.from_numpy(rows)],
+        )
+
+
+def few(count: int, total: int) -> bool:
+    """Tell whether so few of all examples cannot be used that they are left out, which is told."""
+    return count <= max(_FEW, _FRACTION * total)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return advice for a name that does not exist: the nearest ones, or all."""
     known = list(names)
     return did_you_mean(name, known) or f"it has {some_of(map(repr, known), 20) or 'none'}"
-
-
-def taken(inputs: Inputs, rows: NDArray[np.int64]) -> Inputs:
-    """Return some of the inputs."""
-    if isinstance(inputs, Tensor):
-        return inputs[rows]
-    return [inputs[row] for row in rows] if isinstance(inputs, list) else inputs.taken(rows)

@@ -54,36 +54,28 @@ Source = Path | bytes | Member | Item | np.ndarray
 """Where an image is; an array is uint8, `[height, width]` or with channels behind."""
 
 
-def pillow(argument: str) -> Any:
-    """Return the module `PIL.Image`.
-
-    Raises:
-        DataError: Pillow is not installed.
-    """
-    return installed(f"`{argument}`, which has images,", "PIL.Image", "vision", DataError)
-
-
-def content_of(source: Source) -> bytes:
-    """Return the bytes of an image: of its file, or of its pixels."""
+def content_of(source: Source, tail: bool = False) -> bytes:
+    """Return the bytes of an image, of its file or its pixels; with `tail` the last few alone."""
     if isinstance(source, bytes):
         return source
-    if isinstance(source, Path):
-        return source.read_bytes()
-    if isinstance(source, Member):
-        with source.archive.open("rb") as file:
-            file.seek(source.start)
-            return file.read(source.length)
-    return np.asarray(opened(source)).tobytes()
+    if not isinstance(source, (Path, Member)):
+        return np.asarray(opened(source)).tobytes()
+    path, start, length = (source, 0, _length(source)) if isinstance(source, Path) else source
+    skipped = max(0, length - _TAIL) if tail else 0
+    with path.open("rb") as file:
+        file.seek(start + skipped)
+        return file.read(length - skipped)
 
 
 def opened(source: Source) -> Image:
     """Return an image, of which only the header is read if it is encoded."""
-    images = pillow("data")
+    from PIL import Image  # noqa: PLC0415 - an optional package
+
     if isinstance(source, Item):
         return source.dataset[source.place][0]
     if isinstance(source, np.ndarray):
-        return images.fromarray(np.ascontiguousarray(source))
-    return images.open(source if isinstance(source, Path) else io.BytesIO(content_of(source)))
+        return Image.fromarray(np.ascontiguousarray(source))
+    return Image.open(source if isinstance(source, Path) else io.BytesIO(content_of(source)))
 
 
 class _Cache:
@@ -111,6 +103,9 @@ class Pictures(Dataset[Any]):
         size: Height and width, to which images are resized, by the side that needs less, and
             cropped at the centre; None where all have one size.
         rows: Which of the images; None for all.
+
+    Raises:
+        DataError: Pillow is not installed.
     """
 
     def __init__(
@@ -121,6 +116,7 @@ class Pictures(Dataset[Any]):
         rows: NDArray[np.int64] | None = None,
         cache: _Cache | None = None,
     ) -> None:
+        installed("data with images", "PIL.Image", "vision", DataError)
         self.sources, self.names, self.size = sources, names, size
         self.rows: Any = np.arange(len(sources)) if rows is None else rows
         self._cache = cache or _Cache()
@@ -133,8 +129,8 @@ class Pictures(Dataset[Any]):
         row = int(self.rows[index])
         found = self._cache.images.get(row)
         if found is None:
-            with _refusing(self.names[row]), opened(self.sources[row]) as image:
-                found = _pixels(image, self.size, self.names[row])
+            with _read(self.sources[row], self.names[row]) as image:
+                found = _pixels(image, self.size)
             self._cache.add(row, found)
         return torch.from_numpy(found.astype(np.float32) / 255).permute(2, 0, 1)
 
@@ -153,33 +149,32 @@ class Pictures(Dataset[Any]):
             for row, length in zip(self.rows, lengths, strict=True)
         ]
 
+    def readable(
+        self, argument: str, size: tuple[int, int] | None
+    ) -> tuple[Pictures, NDArray[np.int64], dict[str, str]]:
+        """Return the images that can be read, by their headers; their rows; and why not others.
 
-def checked(
-    pictures: Pictures, argument: str, size: tuple[int, int] | None
-) -> tuple[Pictures, NDArray[np.int64], dict[str, str]]:
-    """Return the images that can be read, by their headers; which these are; and why not others.
-
-    Raises:
-        DataError: They are of several sizes and `size` is None.
-    """
-    shapes: dict[int, tuple[int, int]] = {}
-    broken: dict[str, str] = {}
-    for row in map(int, pictures.rows):
-        try:
-            shapes[row] = _shape(pictures.sources[row], pictures.names[row])
-        except DataError as error:
-            broken[pictures.names[row]] = str(error)
-    first = next(iter(shapes.items()), (0, (0, 0)))
-    other = next((row for row, shape in shapes.items() if shape != first[1]), None)
-    if size is None and other is not None:
-        raise DataError(
-            f"the images of `{argument}` must be of one size, got {first[1]} pixels in "
-            f"{pictures.names[first[0]]} and {shapes[other]} in {pictures.names[other]}; write "
-            "image_size: 224, to which they are resized and cropped"
-        )
-    rows = np.array(list(shapes), dtype=np.int64)
-    found = Pictures(pictures.sources, pictures.names, size or first[1], rows)
-    return found, rows, broken
+        Raises:
+            DataError: They are of several sizes and `size` is None.
+        """
+        shapes: dict[int, tuple[int, int]] = {}
+        broken: dict[str, str] = {}
+        for row in map(int, self.rows):
+            try:
+                shapes[row] = _shape(self.sources[row], self.names[row])
+            except DataError as error:
+                broken[self.names[row]] = str(error)
+        first = next(iter(shapes), 0)
+        other = next((row for row, shape in shapes.items() if shape != shapes[first]), None)
+        if size is None and other is not None:
+            raise DataError(
+                f"the images of `{argument}` must be of one size, got {shapes[first]} pixels in "
+                f"{self.names[first]} and {shapes[other]} in {self.names[other]}; write "
+                "image_size: 224, to which they are resized and cropped"
+            )
+        rows = np.array([*shapes], dtype=np.int64)
+        size = size or shapes.get(first)
+        return Pictures(self.sources, self.names, size, rows), rows, broken
 
 
 def _shape(source: Source, name: str) -> tuple[int, int]:
@@ -187,14 +182,13 @@ def _shape(source: Source, name: str) -> tuple[int, int]:
 
     Only an image without the mark of its end is decoded, which fails if the file was cut off.
     """
-    with _refusing(name), opened(source) as image:
-        _check_mode(image, name)
+    with _read(source, name) as image:
         width, height = image.size
         # Of a PNG without, `getexif` would decode all of it; Pillow opens a TIFF as it was held.
         told = image.format != "TIFF" and not _ORIENTED.isdisjoint(image.info)
         exif = image.getexif() if told else {}
         end = _ENDS.get(image.format or "")
-        if end is None or end not in _tail(source):
+        if end is None or end not in content_of(source, tail=True):
             image.load()
     return (width, height) if exif.get(_ORIENTATION) in _TURNED else (height, width)
 
@@ -205,23 +199,21 @@ def _length(source: Source) -> int:
     return source.length if isinstance(source, Member) else len(content_of(source))
 
 
-def _tail(source: Source) -> bytes:
-    if not isinstance(source, Path):
-        return content_of(source)[-_TAIL:]
-    with source.open("rb") as file:
-        file.seek(max(0, _length(source) - _TAIL))
-        return file.read()
-
-
 @contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    """Turn what Pillow raises into an error that names the image."""
+def _read(source: Source, name: str) -> Iterator[Image]:
+    """Yield an image; what Pillow raises becomes an error that names the image."""
     from PIL import Image  # noqa: PLC0415 - an optional package
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
+            with opened(source) as image:
+                if image.mode not in _EIGHT_BITS:
+                    raise DataError(
+                        f"images must have 8 bits per channel, got {name} in mode {image.mode}; "
+                        "convert it, or store arrays of floats in an .npz file"
+                    )
+                yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             f"images must have at most {Image.MAX_IMAGE_PIXELS:,} pixels, got more in {name}; make "
@@ -233,22 +225,12 @@ def _refusing(name: str) -> Iterator[None]:
         ) from error
 
 
-def _check_mode(image: Image, name: str) -> None:
-    if image.mode not in _EIGHT_BITS:
-        raise DataError(
-            f"images must have 8 bits per channel, got {name} in mode {image.mode}; convert it, or "
-            "store arrays of floats in an .npz file"
-        )
-
-
-def _pixels(image: Image, size: tuple[int, int] | None, name: str) -> NDArray[np.uint8]:
+def _pixels(image: Image, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Return an image as RGB, `[height, width, 3]`, resized and cropped."""
     from PIL import Image as Pillow  # noqa: PLC0415 - an optional package
     from PIL import ImageOps  # noqa: PLC0415
 
-    _check_mode(image, name)
-    image = ImageOps.exif_transpose(image)  # as a camera was held
-    image = image.convert("RGB")
+    image = ImageOps.exif_transpose(image).convert("RGB")  # as a camera was held
     if size is not None and (image.height, image.width) != size:
         height, width = size
         scale = max(height / image.height, width / image.width)
@@ -275,10 +257,18 @@ def folder_of_images(
     Raises:
         DataError: There are no images, or sub-folders are of another form.
     """
-    files, folders = _inside(folder)
-    names = [each for each in files if PurePosixPath(each).suffix.lower() in SUFFIXES]
-    others = sorted(set(files).difference(names))
-    if not names:
+    files: list[str] = []
+    seen: set[str] = set()
+    for root, inside, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(root))  # a link to a folder above would never end
+        inside[:] = [each for each in inside if not each.startswith(_HIDDEN)]
+        inside[:] = [each for each in inside if os.path.realpath(Path(root, each)) not in seen]
+        kept = [each for each in names if not each.startswith(_HIDDEN)]
+        kept = [each for each in kept if each.lower() not in _OF_SYSTEMS]
+        files += [Path(root, each).relative_to(folder).as_posix() for each in kept]
+    images = sorted(each for each in files if PurePosixPath(each).suffix.lower() in SUFFIXES)
+    others = sorted(set(files).difference(images))
+    if not images:
         texts = any(each.endswith(".txt") for each in others)
         advice = (
             "of texts, make a table with the columns text and label (.csv or .jsonl)"
@@ -289,13 +279,13 @@ def folder_of_images(
             f"`{argument}` must be a folder with images ({', '.join(sorted(SUFFIXES))}), got "
             f"{folder} without; {advice}"
         )
-    parents = [PurePosixPath(each).parts[:-1] for each in names]
+    parents = [PurePosixPath(each).parts[:-1] for each in images]
     columns: dict[str, list[str]] = {}
     if by_domain or any(parents):
         level = int(by_domain) + int(labelled)
         wrong = [
             name
-            for name, inside in zip(names, parents, strict=True)
+            for name, inside in zip(images, parents, strict=True)
             if len(inside) < level or (labelled and len(inside) > level)
         ]
         if wrong:
@@ -309,30 +299,5 @@ def folder_of_images(
             columns["domain"] = [each[0] for each in parents]
         if labelled:
             columns["class"] = [each[int(by_domain)] for each in parents]
-    notes = []
-    if others:
-        notes.append(f"files of {folder} that are not images are left out: {some_of(others)}")
-    used = {str(each) for name in names for each in PurePosixPath(name).parents}
-    empty = [each for each in folders if labelled and each.count("/") == int(by_domain)]
-    if empty := sorted(set(empty) - used):
-        notes.append(f"folders of {folder} without images are not classes: {some_of(empty)}")
-    return Pictures([folder / each for each in names], names), columns, notes
-
-
-def _inside(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the paths of all files and folders within a folder, also behind links to folders."""
-    seen: set[str] = set()
-    found: list[str] = []
-    folders: list[str] = []
-    for root, inside, files in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(root))  # a link to a folder above would never end
-        inside[:] = [
-            each
-            for each in inside
-            if not each.startswith(_HIDDEN) and os.path.realpath(Path(root, each)) not in seen
-        ]
-        under = Path(root).relative_to(folder)
-        folders += [(under / each).as_posix() for each in inside]
-        kept = [each for each in files if not each.startswith(_HIDDEN)]
-        found += [(under / each).as_posix() for each in kept if each.lower() not in _OF_SYSTEMS]
-    return sorted(found), folders
+    left = f"files of {folder} that are not images are left out: {some_of(others)}"
+    return Pictures([folder / each for each in images], images), columns, [left] if others else []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,14 +16,13 @@ from torch.utils.data import ConcatDataset
 
 from tutelage.datasets.cells import as_text, plain
 from tutelage.datasets.columns import Columns
-from tutelage.datasets.content import Content, Inputs, nearest, taken
-from tutelage.datasets.images import Pictures, pillow
+from tutelage.datasets.content import Content, few, nearest
+from tutelage.datasets.images import Pictures
 from tutelage.datasets.options import DataOptions
-from tutelage.datasets.partition import PART_OF, Rows, by_column, columns_of_parts, partition
+from tutelage.datasets.partition import PART_OF, by_column, partition
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.sources import read, with_pictures
 from tutelage.datasets.splits import Splits, data_set
-from tutelage.datasets.tables import few
 from tutelage.datasets.targets import Targets, is_list
 from tutelage.errors import ArgumentError, DataError, some_of
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 _TEXTS = ("str", "string", "object", "category")
 _ORDER = ("train", "unlabelled", "val", "test")
+_LOG = logging.getLogger("tutelage")
 
 
 def load_data(
@@ -62,14 +62,69 @@ def load_data(
     contents: dict[str, Content] = {}
     for name, source in options.sources.items():  # train is the first
         header = contents["train"].header if contents else None
-        contents[name] = content_of(f"{argument}.{name}", str(source), options, header)
-    reader = Reader(argument, options, contents["train"])
-    notes = [sentence for each in contents.values() for sentence in each.notes]
-    parts = _parts(contents, reader, notes)
-    return _splits(parts, reader, notes)
+        contents[name] = _content(f"{argument}.{name}", str(source), options, header)
+    reader, notes = Reader(argument, options, contents["train"]), list[str]()
+    for content in contents.values():
+        notes += content.notes
+    parts = _divided(
+        reader, {name: reader.encoded(name, each, notes) for name, each in contents.items()}
+    )
+    sets = {name: reader.data_set(each) for name, each in parts.items()}
+    labelled = sets["train"]
+    if "unlabelled" in sets:
+        sets["train"] = ConcatDataset([labelled, sets.pop("unlabelled")])
+    targets, columns, rows = reader.targets, reader.columns, parts["train"].inputs
+    notes += columns.notes if columns is not None else ()
+    notes += _classes_without_training(parts, reader)
+    groups = _groups(parts, reader.options, notes)
+    for each in notes:
+        _LOG.warning(each)
+    return Splits(
+        **sets,
+        labelled=labelled,
+        classes=targets.classes if targets else (),
+        labels=targets.names if targets else (),
+        kind=targets.kind if targets else None,
+        form=reader.form,
+        columns=columns,
+        rows=None
+        if columns is None or not isinstance(rows, Tensor)
+        else rows[:, : len(columns.used)],
+        groups=groups.get("test"),
+        described=_described(parts, reader),
+        warnings=tuple(notes),
+        _read=reader.examples,
+    )
 
 
-def content_of(
+def _with_folders(argument: str, options: DataOptions) -> DataOptions:
+    """Return options that name the parts of a folder with `train`, `val` and `test` inside.
+
+    A folder with other sub-folders beside these is one of classes, and a part that the options name
+    stays as it is.
+
+    Raises:
+        DataError: A part has two folders, such as `val` and `dev`.
+    """
+    folder = Path(options.train).expanduser()
+    if not folder.is_dir():
+        return options
+    inside = sorted(each.name for each in folder.iterdir() if each.is_dir())
+    inside = [each for each in inside if not each.startswith((".", "__MACOSX"))]
+    parts = [PART_OF.get(name.lower(), "") for name in inside]
+    if "train" not in parts or "" in parts:
+        return options
+    if len(set(parts)) < len(parts):
+        raise DataError(
+            f"`{argument}.train` must have one folder for each part of the data, got "
+            f"{' and '.join(inside)} in {folder}; put their images together, or remove one"
+        )
+    found = {part: str(folder / name) for part, name in zip(parts, inside, strict=True)}
+    given = {part: getattr(options, part) for part in ("val", "test")}
+    return options.model_copy(update=found | {k: v for k, v in given.items() if v is not None})
+
+
+def _content(
     argument: str, reference: str, options: DataOptions, header: Mapping[str, Any] | None
 ) -> Content:
     """Return what a reference holds, with its texts or images if a column has these."""
@@ -78,21 +133,19 @@ def content_of(
         return content
     if options.text is not None:
         return _with_texts(argument, content, options)
-    if options.image is not None:
-        pillow(argument)
-        cells = content.column("image", options.image).tolist()
-        cells = [
-            each.get("bytes") or each.get("path") if isinstance(each, Mapping) else each
-            for each in cells
-        ]
-        folder = content.folder or Path()
-        sources = [each if isinstance(each, bytes) else folder / str(each) for each in cells]
-        names = [
-            f"the image in {content.row(row)}" if isinstance(each, bytes) else str(each)
-            for row, each in enumerate(cells)
-        ]
-        return with_pictures(argument, content, Pictures(sources, names), options)
-    return content
+    if options.image is None:
+        return content
+    cells = content.column("image", options.image).tolist()
+    cells = [
+        each.get("bytes") or each.get("path") if isinstance(each, dict) else each for each in cells
+    ]
+    folder = content.folder or Path()
+    sources = [each if isinstance(each, bytes) else folder / str(each) for each in cells]
+    names = [
+        f"the image in {content.row(row)}" if isinstance(each, bytes) else str(each)
+        for row, each in enumerate(cells)
+    ]
+    return with_pictures(argument, content, Pictures(sources, names), options)
 
 
 def _with_texts(argument: str, content: Content, options: DataOptions) -> Content:
@@ -149,23 +202,20 @@ class Reader:
 
     def _check(self) -> None:
         """Refuse options that are for other data, and names of columns that do not exist."""
-        options, train = self.options, self.train
-        of_tables = [each for each in ("columns", "categories", "omit") if getattr(options, each)]
-        if of_tables and train.inputs is not None:
+        options, train, inputs = self.options, self.train, self.train.inputs
+        other = [each for each in ("columns", "categories", "omit") if inputs is not None]
+        other += ["image_size"] * (not isinstance(inputs, Pictures))
+        other += ["kind", "classes"] * (not options.labels)
+        wrong = next((each for each in other if getattr(options, each)), None)
+        if wrong is not None:
             raise ArgumentError(
-                f"`{self.argument}.{of_tables[0]}` must be of a table, got {options.train}; leave "
-                "it out"
-            )
-        if options.image_size is not None and not isinstance(train.inputs, Pictures):
-            raise ArgumentError(
-                f"`{self.argument}.image_size` is for images, got {options.train}; leave it out"
-            )
-        for name in ("kind", "classes"):
-            if getattr(options, name) is not None and not options.labels:
-                raise ArgumentError(
-                    f"`{self.argument}.{name}` says what labels are, got data without; name their "
-                    "column: label"
+                f"`{self.argument}.{wrong}` has no use for {options.train}"
+                + (
+                    " without labels; name their column: label"
+                    if wrong in ("kind", "classes")
+                    else "; leave it out"
                 )
+            )
         named = {
             "label": options.labels,
             "domain": (options.domain,),
@@ -175,22 +225,19 @@ class Reader:
             "omit": options.omit,
             "categories": options.categories,
         }
-        wrong = [
+        unknown = [
             f"`{option}`: {name!r} ({nearest(name, train.names)})"
             for option, names in named.items()
             for name in names
             if name is not None and name not in train.names
         ]
-        if wrong:
-            hint = (
-                "; is its first line a row? Then write read: {header: null}"
-                if (
-                    len(train.names) > 1
-                    and sum(each[:1].isdigit() for each in train.names) * 2 >= len(train.names)
-                )
-                else ""
+        if unknown:
+            digits = sum(each[:1].isdigit() for each in train.names)
+            hint = "; is its first line a row? Then write read: {header: null}"
+            hint *= len(train.names) > 1 and 2 * digits >= len(train.names)
+            raise DataError(
+                f"columns must be those of {train.name}, got {'; '.join(unknown)}{hint}"
             )
-            raise DataError(f"columns must be those of {train.name}, got {'; '.join(wrong)}{hint}")
         inside = [each for each in options.labels if each in (options.columns or ())]
         if inside:
             raise DataError(
@@ -203,13 +250,9 @@ class Reader:
         others = (*options.labels, options.split.column)
         kept = [at for at, name in enumerate(train.names) if name not in others]
         unused = {*options.omit, options.domain, options.split.group} - {None}
-        told = options.read.get("dtype")
-        texts = (
-            [name for name, each in told.items() if each in _TEXTS]
-            if isinstance(told, dict)
-            else []
-        )
-        categories = {*options.categories, *map(str, texts)}
+        dtypes = options.read.get("dtype")
+        dtypes = dtypes.items() if isinstance(dtypes, dict) else ()
+        categories = {*options.categories, *(str(name) for name, each in dtypes if each in _TEXTS)}
         found = Columns.fit(
             train.frame.iloc[:, kept], options.columns, unused, categories, options.missing
         )
@@ -220,27 +263,49 @@ class Reader:
             )
         return found
 
-    def inputs(self, content: Content, notes: list[str]) -> Inputs:
-        """Return the inputs of a content.
+    @property
+    def form(self) -> str:
+        """What inputs are, in a word."""
+        if self.columns is not None:
+            return "columns"
+        inputs = self.train.inputs
+        by_type = {list: "text", Tensor: "arrays"}
+        return by_type.get(type(inputs), "image")
+
+    def encoded(self, name: str, content: Content, notes: list[str]) -> Content:
+        """Return a content with its inputs and labels in numbers.
+
+        Args:
+            name: Of the part, such as `unlabelled`, which has no labels.
+            content: Of a file.
+            notes: Receives what is to be told.
 
         Raises:
             DataError: It lacks a column, or is of another form than the training data.
         """
+        targets = self.targets
+        labels = None
+        if targets is not None:
+            known = name != "unlabelled"
+            labels = targets.encode(content, notes) if known else targets.unknown(len(content))
         if self.columns is not None and content.inputs is None:
-            return torch.from_numpy(self.columns.encode(content.frame, content.name, notes))
-        ours, theirs = content.inputs, self.train.inputs
-        if ours is None or type(ours) is not type(theirs):
+            rows = torch.from_numpy(self.columns.encode(content.frame, content.name, notes))
+            return replace(content, inputs=rows, targets=labels)
+        ours, theirs = (_shape(each.inputs) for each in (content, self.train))
+        if ours != theirs:
+            hint = ", or write image_size: 224" if isinstance(content.inputs, Pictures) else ""
             raise DataError(
-                f"all data must be of the form of the training data, got {content.name} of "
-                "another; give a file like that of `train`"
+                f"all inputs must be like the training data's, {theirs}, got {ours} in "
+                f"{content.name}; give a file like that of `train`{hint}"
             )
-        if _shape(ours) != _shape(theirs):
-            way = "write image_size: 224" if isinstance(ours, Pictures) else "correct the file"
-            raise DataError(
-                f"all inputs must be of the training data's shape, {_shape(theirs)}, got "
-                f"{_shape(ours)} in {content.name}; {way}"
-            )
-        return ours
+        return replace(content, targets=labels)
+
+    def data_set(self, content: Content) -> Any:
+        """Return the examples of an encoded content."""
+        name = self.options.domain
+        domains = None if name is None else content.texts("domain", name)
+        by_word = self.targets is not None and self.targets.kind == "tags"
+        return data_set(content.inputs, content.targets, domains, by_word)
 
     def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
         """Return the inputs of another file, with domains if it has these, and its columns."""
@@ -248,214 +313,84 @@ class Reader:
 
         # In a folder of images to be predicted, sub-folders need not be classes.
         part = "unlabelled" if Path(reference).expanduser().is_dir() else "test"
-        argument, header = f"{self.argument}.{part}", self.train.header
-        content = content_of(argument, reference, self.options, header)
-        notes: list[str] = []
-        inputs, frame, domain = self.inputs(content, notes), content.frame, self.options.domain
-        for each in (*content.notes, *notes):
-            logging.getLogger("tutelage").warning(each)
-        if isinstance(inputs, Pictures):
-            names = [inputs.names[row] for row in inputs.rows]
-            frame = frame if len(frame.columns) else pd.DataFrame(index=range(len(names)))
-            frame = frame.assign(image=names)
-        elif isinstance(inputs, list) and not len(frame.columns):
+        content = _content(f"{self.argument}.{part}", reference, self.options, self.train.header)
+        notes = [*content.notes]
+        found = self.encoded("unlabelled", content, notes)
+        for each in notes:
+            _LOG.warning(each)
+        frame, inputs, domain = content.frame, content.inputs, self.options.domain
+        if isinstance(inputs, list) and not len(frame.columns):
             frame = pd.DataFrame({"text": inputs})
+        elif isinstance(inputs, Pictures):
+            frame = frame if len(frame.columns) else pd.DataFrame(index=range(len(inputs)))
+            frame = frame.assign(image=[inputs.names[row] for row in inputs.rows])
         domains = content.texts("domain", domain) if domain in content.names else None
-        return data_set(inputs, None, domains), frame
-
-    def form(self) -> str:
-        """Return what inputs are, in a word."""
-        if self.columns is not None:
-            return "columns"
-        inputs = self.train.inputs
-        return (
-            "text"
-            if isinstance(inputs, list)
-            else "arrays"
-            if isinstance(inputs, Tensor)
-            else "image"
-        )
+        return data_set(found.inputs, None, domains), frame
 
 
-class Part(NamedTuple):
-    """Some rows of a file or a folder, which are a part of the data: inputs, labels, groups."""
-
-    content: Content
-    rows: Rows
-    inputs: Inputs
-    labels: Tensor | None
-
-    def texts(self, option: str, column: str) -> list[str]:
-        """Return the cells of a column that is never empty, as texts."""
-        cells = self.content.texts(option, column)
-        return [cells[row] for row in self.rows]
-
-
-def _with_folders(argument: str, options: DataOptions) -> DataOptions:
-    """Return options that name the parts of a folder with `train`, `val` and `test` inside.
-
-    A folder with other sub-folders beside these is one of classes, and a part that the options name
-    stays as it is.
-
-    Raises:
-        DataError: A part has two folders, such as `val` and `dev`.
-    """
-    folder = Path(options.train).expanduser()
-    if not folder.is_dir():
-        return options
-    inside = sorted(each.name for each in folder.iterdir() if each.is_dir())
-    inside = [each for each in inside if not each.startswith((".", "__MACOSX"))]
-    part_of = {name: PART_OF.get(name.lower(), "") for name in inside}
-    if "train" not in part_of.values() or "" in part_of.values():
-        return options
-    found: dict[str, str] = {}
-    for name, part in part_of.items():
-        first = found.setdefault(part, name)
-        if first != name:
-            raise DataError(
-                f"`{argument}.train` must have one folder for each part of the data, got {first} "
-                f"and {name} in {folder}; put their images together, or remove one"
-            )
-    given = {part for part in ("val", "test") if getattr(options, part) is not None}
-    parts = {part: str(folder / name) for part, name in found.items() if part not in given}
-    return options.model_copy(update=parts)
-
-
-def _parts(contents: dict[str, Content], reader: Reader, notes: list[str]) -> dict[str, Part]:
+def _divided(reader: Reader, contents: dict[str, Content]) -> dict[str, Content]:
     """Return the parts of the data: files, and rows of the training file."""
-    options, train, targets = reader.options, contents["train"], reader.targets
-    inputs = {name: reader.inputs(each, notes) for name, each in contents.items()}
-    labels: dict[str, Tensor | None] = dict.fromkeys(contents)
-    for name, each in contents.items():
-        if targets is None:
-            break
-        known = name != "unlabelled"
-        labels[name] = targets.encode(each, notes) if known else targets.unknown(len(each))
-    rows = {name: (name, np.arange(len(each))) for name, each in contents.items()}
+    options, targets, parts = reader.options, reader.targets, dict(contents)
     if options.split.column is not None:
-        found = by_column(train, options.split.column)
+        found = by_column(parts["train"], options.split.column)
         twice = [name for name in ("val", "test") if name in found and getattr(options, name)]
         if twice:
             raise ArgumentError(
                 f"`{twice[0]}` must be given once, got {getattr(options, twice[0])} "
                 f"and rows of the column {options.split.column!r}; leave one of them out"
             )
-        rows |= {name: ("train", each) for name, each in found.items()}
-    if options.shares:
-        own = rows["train"][1]
-        units, strata = _units(train, options, own), _strata(train, reader, labels["train"], own)
-        found = partition(units, strata, options.shares, options.split.seed)
-        rows |= {name: ("train", own[each]) for name, each in found.items()}
-    parts = {}
-    for name, (source, each) in rows.items():
-        whole, own_labels = len(each) == len(contents[source]), labels[source]
-        chosen = inputs[source] if whole else taken(inputs[source], each)
-        if own_labels is not None and not whole:
-            own_labels = own_labels[torch.from_numpy(each)]
-        parts[name] = Part(contents[source], each, chosen, own_labels)
-    return parts
-
-
-def _units(train: Content, options: DataOptions, rows: Rows) -> Sequence[Any] | int:
-    """Return what must not be divided: groups, or equal texts or images; rows are single."""
-    if options.split.group is not None:
-        groups = train.texts("split.group", options.split.group)
-        return [plain(groups[row]) for row in rows]
-    if train.inputs is None or isinstance(train.inputs, Tensor):
-        return len(rows)
-    found = taken(train.inputs, rows)
-    return found.keys() if isinstance(found, Pictures) else list(found)
-
-
-def _strata(train: Content, reader: Reader, labels: Tensor | None, rows: Rows) -> list[Any] | None:
-    """Return what has its fraction in each part: classes within domains."""
-    options, wanted = reader.options, reader.options.split.stratified
-    if reader.targets is None or labels is None:
-        return None
-    if reader.targets.kind != "classes":
-        if wanted:
-            raise ArgumentError(
-                f"`split.stratified` needs labels that are classes, got {reader.targets.kind}; "
-                "leave it out"
-            )
-        return None
-    if wanted is False or (wanted is None and options.split.group is not None):
-        return None
-    ids = labels[torch.from_numpy(rows)].tolist()
-    if options.domain is None:
-        return ids
-    domains = train.texts("domain", options.domain)
-    return [(label, domains[row]) for label, row in zip(ids, rows, strict=True)]
-
-
-def _splits(parts: dict[str, Part], reader: Reader, notes: list[str]) -> Splits:
-    """Return the data sets and what is known of them."""
-    options, targets, columns, train = (
-        reader.options,
-        reader.targets,
-        reader.columns,
-        parts["train"],
-    )
-    name, by_word = options.domain, targets is not None and targets.kind == "tags"
-    sets = {
-        key: data_set(
-            part.inputs, part.labels, None if name is None else part.texts("domain", name), by_word
+        parts |= {name: contents["train"].kept(each) for name, each in found.items()}
+    if not options.shares:
+        return parts
+    train, group, stratified = parts["train"], options.split.group, options.split.stratified
+    units: Any = len(train)  # what must not be divided: groups, or equal texts or images
+    if group is not None:
+        units = [*map(plain, train.texts("split.group", group))]
+    elif not isinstance(train.inputs, Tensor):
+        units = train.inputs.keys() if isinstance(train.inputs, Pictures) else train.inputs
+    are_classes = targets is not None and targets.kind == "classes"
+    if stratified and targets is not None and not are_classes:
+        raise ArgumentError(
+            f"`split.stratified` needs labels that are classes, got {targets.kind}; leave it out"
         )
-        for key, part in parts.items()
-    }
-    labelled = sets["train"]
-    if "unlabelled" in sets:
-        sets["train"] = ConcatDataset([labelled, sets.pop("unlabelled")])
-    notes += columns.notes if columns is not None else ()
-    notes += _classes_without_training(parts, reader)
-    groups = _groups(parts, options, notes)
-    unread = columns_of_parts(reader.train) if options.split.column is None and columns else []
-    notes += [
-        f"the column {each!r} seems to say which rows are of train and of test: write split: "
-        f"{{column: {each}}} to use it"
-        for each in unread
-    ]
-    for each in notes:
-        logging.getLogger("tutelage").warning(each)
-    rows = train.inputs if columns is not None and isinstance(train.inputs, Tensor) else None
-    return Splits(
-        **sets,
-        labelled=labelled,
-        classes=targets.classes if targets else (),
-        labels=targets.names if targets else (),
-        kind=targets.kind if targets else None,
-        form=reader.form(),
-        columns=columns,
-        rows=None if rows is None or columns is None else rows[:, : len(columns.used)],
-        groups=groups.get("test"),
-        described=_described(parts, reader),
-        warnings=tuple(notes),
-        _read=reader.examples,
-    )
+    strata: list[Any] | None = None
+    if (
+        are_classes
+        and train.targets is not None
+        and (stratified or (group, stratified) == (None, None))
+    ):
+        strata = train.targets.tolist()
+        if options.domain is not None:
+            strata = [*zip(strata, train.texts("domain", options.domain), strict=True)]
+    found = partition(units, strata, options.shares, options.split.seed)
+    return parts | {name: train.kept(each) for name, each in found.items()}
 
 
-def _classes_without_training(parts: dict[str, Part], reader: Reader) -> Iterator[str]:
-    """Yield a sentence for each part with classes of which the training data has no example."""
+def _classes_without_training(parts: dict[str, Content], reader: Reader) -> list[str]:
+    """Return a sentence for each part with classes of which the training data has no example."""
     if reader.targets is None or reader.targets.kind != "classes":
-        return
+        return []
     ids = {
-        name: {each for each in np.unique(part.labels.numpy()).tolist() if each >= 0}
+        name: {each for each in part.targets.unique().tolist() if each >= 0}
         for name, part in parts.items()
-        if part.labels is not None
+        if part.targets is not None
     }
     if len(ids["train"]) < 2 and reader.options.classes is None:  # noqa: PLR2004 - two classes
         raise DataError(
             "the training data must have two classes or more, got one; take smaller fractions, or "
             "stratified: true"
         )
-    for name, own in ids.items():
-        if own - ids["train"]:
-            names = some_of(reader.targets.classes[each] for each in sorted(own - ids["train"]))
-            yield f"{name} has classes without training data: {names}"
+    lacking = {name: sorted(own - ids["train"]) for name, own in ids.items()}
+    return [
+        f"{name} has classes without training data: "
+        f"{some_of(reader.targets.classes[each] for each in own)}"
+        for name, own in lacking.items()
+        if own
+    ]
 
 
 def _groups(
-    parts: dict[str, Part], options: DataOptions, notes: list[str]
+    parts: dict[str, Content], options: DataOptions, notes: list[str]
 ) -> dict[str, tuple[str, ...]]:
     """Return the group of each example, of the parts that have groups.
 
@@ -468,7 +403,7 @@ def _groups(
     found = {
         key: tuple(map(plain, part.texts("split.group", name)))
         for key, part in parts.items()
-        if name in part.content.names
+        if name in part.names
     }
     notes += [
         f"{each} has no column {name!r}, so that its examples are taken as independent of each "
@@ -496,28 +431,31 @@ def _groups(
     return found
 
 
-def _described(parts: dict[str, Part], reader: Reader) -> str:
+def _described(parts: dict[str, Content], reader: Reader) -> str:
     """Return what was read and decided, in one sentence."""
     train, targets = parts["train"], reader.targets
     sizes = [
-        f"{len(part.rows):,} {'' if name == 'unlabelled' else 'examples for '}{name}"
+        f"{len(part):,} {'' if name == 'unlabelled' else 'examples for '}{name}"
         for name, part in parts.items()
     ]
-    what = reader.columns.described() if reader.columns else reader.form()
+    what = reader.columns.described() if reader.columns else reader.form
     told = [
         ", ".join(sizes),
-        *dict.fromkeys(each for part in parts.values() for each in part.content.read_as),
+        *dict.fromkeys(each for part in parts.values() for each in part.read_as),
     ]
     told += [f"inputs: {what}", "no labels" if targets is None else targets.described()]
-    if train.labels is not None:
-        labels = train.labels.reshape(len(train.rows), -1)
+    if train.targets is not None:
+        labels = train.targets.reshape(len(train), -1)
         gone = labels.isnan() if labels.is_floating_point() else labels < 0
         lacking = int(gone.all(dim=1).sum())
         told += [f"{lacking:,} training examples have no label"] if lacking else []
     return "; ".join(told)
 
 
-def _shape(inputs: Any) -> Any:
+def _shape(inputs: Any) -> str:
+    """Return what inputs of all files must have in common."""
+    if isinstance(inputs, Pictures):
+        return f"images of {inputs.size} pixels"
     if isinstance(inputs, Tensor):
-        return list(inputs.shape[1:])
-    return inputs.size if isinstance(inputs, Pictures) else None
+        return f"arrays of shape {list(inputs.shape[1:])}"
+    return "columns" if inputs is None else "texts"

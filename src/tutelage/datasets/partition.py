@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +47,11 @@ def partition(
     Raises:
         DataError: A part would have no rows.
     """
-    numbers = np.arange(units) if isinstance(units, int) else _numbered(units)
+    numbers = np.arange(units) if isinstance(units, int) else factorized(as_series(units))[0]
     sizes, first = np.bincount(numbers), np.unique(numbers, return_index=True)[1]
-    of = _numbered(strata)[first] if strata is not None else np.zeros(len(sizes), dtype=np.int64)
+    of = np.zeros(len(sizes), dtype=np.int64)
+    if strata is not None:
+        of = factorized(as_series(strata))[0][first]
     order = np.random.default_rng(seed).permutation(len(sizes))
     names, part_of = [*shares, "train"], np.full(len(sizes), len(shares))
     due = dict.fromkeys(shares, 0.0)  # what rounding left over
@@ -90,25 +91,6 @@ def by_column(content: Content, name: str) -> dict[str, Rows]:
             f"{content.row(other)}; rename it"
         )
     of = np.array([PART_OF[each] for each in cells])
-    found = {part: np.flatnonzero(of == part) for part in ("train", "val", "test")}
-    if not len(found["train"]):
+    if not (of == "train").any():
         raise DataError(f"the column {name!r} must have rows of train, got none; correct it")
-    return {part: rows for part, rows in found.items() if len(rows)}
-
-
-def columns_of_parts(content: Content) -> list[str]:
-    """Return the columns that seem to say which rows are of train and which are of test."""
-    found = []
-    for at, name in enumerate(content.names):
-        cells = content.frame.iloc[:, at]
-        if cells.dtype.kind in "biufcmM":
-            continue
-        values = {str(each).strip().lower() for each in cells[:1000]}
-        if "train" in values and len(values) > 1 and values <= PART_OF.keys():
-            found.append(name)
-    return found
-
-
-def _numbered(values: Sequence[Any]) -> Rows:
-    """Return each value as a number, in the order of their first appearance."""
-    return factorized(as_series(values))[0]
+    return {part: np.flatnonzero(of == part) for part in ("train", "val", "test") if part in of}

@@ -12,25 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tutelage._checks import installed
 from tutelage.datasets.columns import as_series
-from tutelage.datasets.content import Content, Inputs, nearest
-from tutelage.datasets.images import (
-    SUFFIXES,
-    Item,
-    Member,
-    Pictures,
-    checked,
-    content_of,
-    folder_of_images,
-    pillow,
-)
+from tutelage.datasets.content import Content, few, nearest
+from tutelage.datasets.images import SUFFIXES, Item, Member, Pictures, content_of, folder_of_images
 from tutelage.datasets.options import FOLDER, DataOptions
-from tutelage.datasets.tables import CSV, Reading, few, read_table, suffix_of
+from tutelage.datasets.tables import CSV, Reading, read_table, suffix_of
 from tutelage.datasets.tables import SUFFIXES as TABLES
-from tutelage.datasets.targets import in_order
 from tutelage.errors import ArgumentError, DataError, in_short, some_of
 
 HF, TORCHVISION = "hf:", "torchvision:"
@@ -42,7 +31,7 @@ FORMS = (
 _HF_SPLITS = {"train": "train", "val": "validation", "test": "test", "unlabelled": "unsupervised"}
 _VISION_SPLITS = {"train": "train", "val": "val", "test": "test", "unlabelled": "unlabeled"}
 _TEXTS = (".txt", ".text", ".cls", ".json")
-_PAIR, _IMAGES, _COLOURED, _ROWS = 2, 3, 4, 2
+_IMAGES, _COLOURED, _ROWS = 3, 4, 2
 _CHANNELS = (1, 3, 4)
 
 
@@ -127,35 +116,26 @@ def with_pictures(
     Raises:
         DataError: More than a few cannot be read, which are named together.
     """
-    found, rows, broken = checked(images, argument, options.size)
+    found, rows, broken = images.readable(argument, options.size)
     if broken:
         names = some_of(broken, 10)
         if not len(rows) or not few(len(broken), len(images)):
             raise DataError(f"{next(iter(broken.values()))} ({len(broken):,} in all: {names})")
         told = f"{len(broken):,} images of {content.name} cannot be read and are left out: {names}"
-        kept = content.frame.iloc[rows] if len(content.frame.columns) else content.frame
-        content = replace(content, frame=kept, notes=(*content.notes, told))
+        content = content.kept(rows, told)
     return replace(content, inputs=found)
 
 
 def _folder(argument: str, path: Path, options: DataOptions) -> Content:
-    """Return a folder of images, whose sub-folders are classes or domains."""
+    """Return a folder of images, whose sub-folders are classes, sorted as by ImageFolder."""
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    pillow(argument)
     by_domain, labelled = options.domain == FOLDER, not argument.endswith(".unlabelled")
     images, columns, notes = folder_of_images(argument, path, by_domain, labelled)
-    labels = ("class",) if "class" in columns else ()
-    if labels and argument.endswith(".train") and options.classes is None:
-        ours, theirs = in_order(set(columns["class"])), tuple(sorted(set(columns["class"])))
-        if ours != theirs:
-            notes.append(
-                f"the classes are in the order of their numbers, {some_of(ours, 3)}; torchvision's "
-                f"ImageFolder sorts them as texts, {some_of(theirs, 3)}: list them in `classes` in "
-                "that order for a teacher that was trained with it"
-            )
+    classes = {"class": tuple(sorted(set(columns["class"])))} if "class" in columns else {}
     domain = "domain" if by_domain else None
-    content = Content(path.name, pd.DataFrame(columns), None, labels, domain, notes=tuple(notes))
+    frame = pd.DataFrame(columns)
+    content = Content(path.name, frame, None, tuple(classes), domain, classes, notes=tuple(notes))
     return with_pictures(argument, content, images, options)
 
 
@@ -189,42 +169,35 @@ def _arrays(argument: str, path: Path, options: DataOptions) -> Content:
             f"`{argument}` must have a label for each of its {len(x):,} inputs, got y of shape "
             f"{list(y.shape)} in {path}; give [examples] or [examples, labels]"
         )
-    several = y is not None and y.ndim == _ROWS and y.shape[1] > 1
-    columns = {} if y is None else {"y": y.reshape(len(x), -1)[:, 0]}
-    if several and y is not None:
-        columns = {f"y{at}": y[:, at] for at in range(y.shape[1])}
+    labels = [] if y is None else [*y.reshape(len(x), -1).T]
+    columns = {f"y{at}" if len(labels) > 1 else "y": each for at, each in enumerate(labels)}
     content = Content(path.name, pd.DataFrame(columns), labels=tuple(columns))
-    if x.dtype == np.uint8 and x.ndim in (_IMAGES, _COLOURED):
-        return with_pictures(argument, content, _pixels(argument, path, x), options)
-    return replace(content, inputs=_numbers(path, x))
-
-
-def _pixels(argument: str, path: Path, x: NDArray[np.uint8]) -> Pictures:
-    pillow(argument)
-    if x.ndim == _COLOURED and x.shape[3] not in _CHANNELS and x.shape[1] in _CHANNELS:
-        x = np.moveaxis(x, 1, 3)
-    if x.ndim == _COLOURED and x.shape[3] not in _CHANNELS:
-        raise DataError(
-            f"images in `{argument}` must be [images, height, width] with 1, 3 or 4 channels "
-            f"behind, got {list(x.shape)} in {path}; change the order of its axes"
-        )
-    x = x[..., 0] if x.ndim == _COLOURED and x.shape[3] == 1 else x
-    return Pictures(x, [f"image {at:,} of {path.name}" for at in range(len(x))])
-
-
-def _numbers(path: Path, x: NDArray[Any]) -> Inputs:
     if x.dtype.kind == "U" and x.ndim == 1:
-        return x.tolist()
-    if x.dtype.kind not in "fiub" or x.ndim < _ROWS:
-        raise DataError(
-            f"x must be numbers [examples, …] or texts [examples], got {x.dtype} of shape "
-            f"{list(x.shape)} in {path}; convert it"
-        )
-    found = torch.from_numpy(np.ascontiguousarray(x))
-    return found.to(torch.get_default_dtype()) if found.is_floating_point() else found
+        return replace(content, inputs=x.tolist())
+    if x.dtype != np.uint8 or x.ndim not in (_IMAGES, _COLOURED):
+        if x.dtype.kind not in "fiub" or x.ndim < _ROWS:
+            raise DataError(
+                f"x must be numbers [examples, …] or texts [examples], got {x.dtype} of shape "
+                f"{list(x.shape)} in {path}; convert it"
+            )
+        found = torch.from_numpy(np.ascontiguousarray(x))
+        found = found.to(torch.get_default_dtype()) if found.is_floating_point() else found
+        return replace(content, inputs=found)
+    if x.ndim == _COLOURED and x.shape[3] not in _CHANNELS:
+        if x.shape[1] not in _CHANNELS:
+            raise DataError(
+                f"images in `{argument}` must be [images, height, width] with 1, 3 or 4 channels "
+                f"behind, got {list(x.shape)} in {path}; change the order of its axes"
+            )
+        x = np.moveaxis(x, 1, 3)
+    x = x[..., 0] if x.ndim == _COLOURED and x.shape[3] == 1 else x
+    images = Pictures(x, [f"image {at:,} of {path.name}" for at in range(len(x))])
+    return with_pictures(argument, content, images, options)
 
 
-def _shards(argument: str, path: Path, options: DataOptions) -> Content:
+def _shards(  # noqa: C901 - of all kinds of members
+    argument: str, path: Path, options: DataOptions
+) -> Content:
     """Return the examples of WebDataset archives: `key.jpg`, `key.cls`, `key.json` are one.
 
     Images, or else texts (`.txt`), are the inputs; `.cls` is a label, and the fields of `.json` are
@@ -235,31 +208,27 @@ def _shards(argument: str, path: Path, options: DataOptions) -> Content:
     """
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    archives = sorted(path.glob("*.tar")) if path.is_dir() else [path]
     rows: dict[tuple[Path, str], dict[str, Any]] = {}  # a key is one within its archive
     images: dict[tuple[Path, str], list[tuple[str, Member]]] = {}
-    for archive in archives:
+    for archive in sorted(path.glob("*.tar")) if path.is_dir() else [path]:
         try:
-            with tarfile.open(
-                archive, "r:"
-            ) as file:  # not compressed, so that members can be found
-                for each in (each for each in file if each.isreg() and not each.issparse()):
-                    inside = PurePosixPath(each.name)
-                    stem, dot, suffix = inside.name.partition(".")
-                    if not stem:  # hidden files belong to the system that wrote the archive
-                        continue
-                    suffix = f"{dot}{suffix}".lower()
-                    key = archive, str(inside.with_name(stem))
-                    member = Member(archive, each.offset_data, each.size)
-                    row = rows.setdefault(key, {})
-                    if suffix in SUFFIXES:
-                        images.setdefault(key, []).append((each.name, member))
-                    elif suffix in _TEXTS:
-                        text = content_of(member).decode()
-                        found = (
-                            json.loads(text) if suffix == ".json" else {suffix[1:]: text.strip()}
-                        )
-                        row |= found if isinstance(found, dict) else {"json": found}
+            with tarfile.open(archive, "r:") as file:  # in what is compressed nothing can be found
+                members = [each for each in file if each.isreg() and not each.issparse()]
+            for each in members:
+                inside = PurePosixPath(each.name)
+                stem, dot, suffix = inside.name.partition(".")
+                if not stem:  # hidden files belong to the system that wrote the archive
+                    continue
+                suffix = f"{dot}{suffix}".lower()
+                key = archive, str(inside.with_name(stem))
+                member = Member(archive, each.offset_data, each.size)
+                row = rows.setdefault(key, {})
+                if suffix in SUFFIXES:
+                    images.setdefault(key, []).append((each.name, member))
+                elif suffix in _TEXTS:
+                    text = content_of(member).decode()
+                    found = json.loads(text) if suffix == ".json" else {suffix[1:]: text.strip()}
+                    row |= found if isinstance(found, dict) else {"json": found}
         except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError) as error:
             raise DataError(
                 f"`{argument}` must be an archive that is not compressed (.tar), with texts in "
@@ -273,29 +242,25 @@ def _shards(argument: str, path: Path, options: DataOptions) -> Content:
     columns = {name: as_series([row.get(name) for row in rows.values()]) for name in names}
     frame = pd.DataFrame(columns).infer_objects() if columns else pd.DataFrame()
     content = Content(path.name, frame, labels=("cls",) if "cls" in columns else ())
-    if not images or options.text or options.columns:
-        chosen = options.text or options.columns or "txt" not in columns
-        return content if chosen else replace(content, inputs=_texts_of(content))
-    wrong = [key for key in rows if len(images.get(key, ())) != 1]
-    if wrong:
+    if options.text or options.columns or (not images and "txt" not in columns):
+        return content
+    if not images:
+        texts = frame["txt"].tolist()
+        lacking = [at for at, text in enumerate(texts) if not (isinstance(text, str) and text)]
+        if lacking:
+            raise DataError(
+                f"{content.name} must have a text for each key, got none for number "
+                f"{lacking[0]:,}; add it, or leave the example out"
+            )
+        return replace(content, inputs=texts)
+    wrong = next((key for key in rows if len(images.get(key, ())) != 1), None)
+    if wrong is not None:
         raise DataError(
-            f"`{argument}` must have one image for each key, got "
-            f"{len(images.get(wrong[0], ()))} of {wrong[0][1]!r} in {wrong[0][0].name}; correct it"
+            f"`{argument}` must have one image for each key, got {len(images.get(wrong, ()))} of "
+            f"{wrong[1]!r} in {wrong[0].name}; correct it"
         )
-    pillow(argument)
-    found, members = zip(*(images[key][0] for key in rows), strict=True)
-    return with_pictures(argument, content, Pictures(members, found), options)
-
-
-def _texts_of(content: Content) -> list[str]:
-    texts = content.frame["txt"].tolist()
-    lacking = [at for at, text in enumerate(texts) if not (isinstance(text, str) and text)]
-    if lacking:
-        raise DataError(
-            f"{content.name} must have a text for each key, got none for number {lacking[0]:,}; "
-            "add it, or leave the example out"
-        )
-    return texts
+    found, sources = zip(*(images[key][0] for key in rows), strict=True)
+    return with_pictures(argument, content, Pictures(sources, found), options)
 
 
 def _hugging_face(argument: str, reference: str) -> Content:
@@ -320,19 +285,17 @@ def _hugging_face(argument: str, reference: str) -> Content:
             f"`{argument}` must be a data set that Hugging Face's datasets can load, got "
             f"{reference} with {in_short(error)}; correct the name, or give a file"
         ) from error
-    if isinstance(found, dict):
-        split = split or _HF_SPLITS[argument.rpartition(".")[2]]
-        if split not in found:
-            raise DataError(
-                f"`{argument}` must name a split of the data set, got {split!r}; "
-                f"{nearest(split, found)} Write {HF}{name}@SPLIT"
-            )
-        found = found[split]
-    elif split:
+    splits = found if isinstance(found, dict) else {split: found} if not split else {}
+    split = split or _HF_SPLITS[argument.rpartition(".")[2]] * isinstance(found, dict)
+    if split not in splits:
         raise DataError(
-            f"`{argument}` must name a split of a data set that has some, got {reference}, which "
-            f"has none; leave @{split} out"
+            f"`{argument}` must name a split of the data set, got {split!r}; "
+            f"{nearest(split, splits)} Write {HF}{name}@SPLIT"
+            if splits
+            else f"`{argument}` must name a split of a data set that has some, got {reference}, "
+            f"which has none; leave @{split} out"
         )
+    found = splits[split]
     for column, feature in found.features.items():
         if isinstance(feature, datasets.Image):
             found = found.cast_column(column, datasets.Image(decode=False))
@@ -377,26 +340,24 @@ def _torchvision(argument: str, reference: str, options: DataOptions) -> Content
         )
     try:
         dataset = kind(**given)
-        first = dataset[0]
+        image, label = dataset[0]
     except Exception as error:  # data sets raise what they like
         raise DataError(
             f"`{argument}` must be a data set in the folder {folder!r}, got {name} with "
             f"{in_short(error)}; download it there: "
             f"torchvision.datasets.{name}({folder!r}, download=True)"
         ) from error
-    pair = isinstance(first, tuple) and len(first) == _PAIR
-    is_id = pair and (isinstance(first[1], int) or getattr(first[1], "ndim", None) == 0)
-    if not (is_id and hasattr(first[0], "convert")):
+    if not hasattr(image, "convert") or getattr(label, "ndim", int(not isinstance(label, int))):
         raise ArgumentError(
             f"`{argument}` must have images with one label each, got {name}, whose examples have "
             "another form; give a reference to a function of yours that returns a data set"
         )
     known = (getattr(dataset, each, None) for each in ("targets", "labels", "_labels"))
     ids = next((each for each in known if each is not None and len(each) == len(dataset)), None)
-    if ids is None or ids[0] != first[1]:
+    if ids is None or ids[0] != label:
         ids = [dataset[at][1] for at in range(len(dataset))]
     names = tuple(map(str, getattr(dataset, "classes", ()) or ()))
-    cells = [names[int(each)] for each in ids] if names else list(map(int, ids))
+    cells = [names[int(each)] for each in ids] if names else [*map(int, ids)]
     items = [Item(dataset, at) for at in range(len(dataset))]
     images = Pictures(items, [f"image {at:,} of {name}" for at in range(len(dataset))])
     classes = {"label": names} if names else {}

@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from tutelage.data import domains as joined
+from tutelage.data import Domains
 from tutelage.datasets.columns import Columns
-from tutelage.datasets.content import Inputs
 from tutelage.datasets.options import Kind
 from tutelage.datasets.table_inputs import TableInputs
 from tutelage.errors import DataError
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits:
     """Data sets of raw inputs and labels, and what is known of them.
 
@@ -58,6 +56,9 @@ class Splits:
     described: str = ""
     warnings: tuple[str, ...] = ()
     _read: Callable[[str], tuple[Any, pd.DataFrame]] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"Splits({self.described})"
 
     def table_inputs(self) -> TableInputs:
         """Return the preprocessing of a network on this table, fitted on its training data.
@@ -109,9 +110,7 @@ class Examples(Dataset[Any]):
         domains: Sequence[str] | None = None,
         by_word: bool = False,
     ) -> None:
-        self.inputs: Any = inputs
-        self.labels, self.domains = labels, domains
-        self.by_word = by_word
+        self.inputs, self.labels, self.domains, self.by_word = inputs, labels, domains, by_word
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -128,27 +127,18 @@ class Examples(Dataset[Any]):
 
 
 def data_set(
-    inputs: Inputs, labels: Tensor | None, domains: list[str] | None, by_word: bool = False
+    inputs: Any, labels: Tensor | None, domains: list[str] | None, by_word: bool = False
 ) -> Dataset[Any]:
     """Return a data set; rows of numbers become tensors, which are fast."""
     if domains is not None and labels is None:  # the domain stands behind a label
         labels = torch.full((len(inputs),), UNLABELLED)
     if not isinstance(inputs, Tensor):
         return Examples(inputs, labels, domains, by_word)
-    if labels is None:
-        return TensorDataset(inputs)
-    return TensorDataset(inputs, labels) if domains is None else _by_domain(inputs, labels, domains)
-
-
-def _by_domain(inputs: Tensor, labels: Tensor, domains: list[str]) -> Dataset[Any]:
-    """Return tensors with their domains, in their order."""
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(domains))}
-    of = np.array([numbers[each] for each in domains])
-    order = np.argsort(of, kind="stable")
-    sets = {}
-    for name, number in numbers.items():
-        rows = order[of[order] == number]
-        sets[name] = TensorDataset(inputs[rows], labels[rows])
-    places = np.empty(len(order), dtype=np.int64)
-    places[order] = np.arange(len(order))
-    return Subset(joined(sets), places.tolist())
+    if domains is None or labels is None:
+        return TensorDataset(inputs) if labels is None else TensorDataset(inputs, labels)
+    rows = {name: [] for name in domains}
+    for row, name in enumerate(domains):
+        rows[name].append(row)
+    joined = Domains({name: TensorDataset(inputs[own], labels[own]) for name, own in rows.items()})
+    order = torch.tensor([row for own in rows.values() for row in own])
+    return Subset(joined, order.argsort().tolist())  # in the order of the data

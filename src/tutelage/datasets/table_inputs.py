@@ -18,7 +18,7 @@ from tutelage.files import write_json
 _MOST = 64
 _FORMAT = 1
 _LARGEST = 1e150
-"""A square of more is no double, and so would be the deviation."""
+"""Of more the square is no double, and so neither is the deviation; larger ones count as this."""
 
 
 class TableInputs(nn.Module):
@@ -84,7 +84,7 @@ class TableInputs(nn.Module):
                 frequent ones; the others share one.
 
         Raises:
-            DataError: There are no rows, they have other columns, or numbers above 1e150.
+            DataError: There are no rows, or they have other columns.
         """
         array, whole = np.asarray(rows, dtype=np.float64), len(columns)
         columns = columns.inputs
@@ -93,14 +93,7 @@ class TableInputs(nn.Module):
                 f"`rows` must be [rows, {len(columns)}] with at least one row, got shape "
                 f"{list(array.shape)}; give the training data that the columns were fitted on"
             )
-        most_of = np.fmax.reduce(np.abs(array), axis=0, initial=0)  # without NaN
-        for column, largest in zip(columns.names, most_of, strict=True):
-            if largest > _LARGEST:
-                raise DataError(
-                    f"the column {column!r} must hold numbers of which a deviation can be computed,"
-                    f" up to {_LARGEST:g}, got {largest:g}; name it in `missing` if it stands for "
-                    f"nothing, or write omit: [{column}]"
-                )
+        array = array.clip(-_LARGEST, _LARGEST)
         statistics = [
             _frequent(array[:, at], len(column.categories), most)
             if column.kind == "category"
@@ -116,7 +109,7 @@ class TableInputs(nn.Module):
                 f"rows must have the {len(self.columns)} columns {', '.join(self.columns.names)}, "
                 f"got {rows.shape[-1]}; give rows of the same data"
             )
-        rows = rows[:, : len(self.columns)].double()
+        rows = rows[:, : len(self.columns)].double().clamp(-_LARGEST, _LARGEST)
         absent = rows.isnan()
         numbers = rows[:, self._on("numbers", rows)]
         numbers = torch.where(numbers.isnan(), self._on("median", rows), numbers)
@@ -156,19 +149,8 @@ class TableInputs(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> TableInputs:
-        """Return a preprocessing from a file that `save` wrote.
-
-        Raises:
-            DataError: It is another file.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(
-                f"`path` must be a file that TableInputs.save wrote, got {path} with "
-                f"{in_short(error)}; correct the path"
-            ) from error
-        return cls.of_json(content)
+        """Return a preprocessing from a file that `save` wrote."""
+        return cls.of_json(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def extra_repr(self) -> str:
         """Return what the columns are."""

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, number, places, plain
+from tutelage.datasets.cells import as_text, is_mark, numbers_of, places, plain
 from tutelage.datasets.columns import factorized
-from tutelage.datasets.content import Content, nearest
+from tutelage.datasets.content import Content, few, nearest
 from tutelage.datasets.options import DataOptions, Kind
-from tutelage.datasets.parsing import is_mark, numbers_of
 from tutelage.errors import ArgumentError, DataError, some_of
 from tutelage.signals import UNLABELLED
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _YES_NO = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1, "f": 0, "t": 1, "n": 0, "y": 1}
-_MOST_INTEGERS, _MOST_CLASSES, _MIN_TWO = 20, 5_000, 2
-_FEW, _SHARE = 5, 0.05
+_MOST_INTEGERS, _NEARLY_ALL = 20, 0.95
 
 
 @dataclass(frozen=True)
@@ -53,31 +51,30 @@ class Targets:
             DataError: There is no such column, it has no labels, or one class.
             ArgumentError: `classes` are given where labels are columns of binary labels or values.
         """
-        names: Any = options.labels
-        kind, classes = options.kind, options.classes
-        columns = [content.column("label", each) for each in names]
-        present = [_present(each, name, content) for each, name in zip(columns, names, strict=True)]
-        if len(names) == 1 and (kind == "tags" or _holds_lists(present[0])):
-            if kind == "tags":
-                found = {as_text(tag) for cell in present[0] for tag in _listed(cell)}
-                return cls(names, kind, classes or in_order(found))
-            if kind in (None, "binary"):
-                found = {as_text(each) for cell in present[0] for each in _listed(cell)}
-                return cls(names, "binary", classes or in_order(found), listed=True)
-        if any(map(_holds_lists, present)) or (len(names) > 1 and kind in ("classes", "tags")):
+        names, kind, classes, note = options.labels, options.kind, options.classes, ""
+        present = [_present(content, each) for each in names]
+        lists = any(cells.dtype.kind == "O" and any(map(is_list, cells[:100])) for cells in present)
+        if len(names) == 1 and (kind == "tags" or (lists and kind in (None, "binary"))):
+            found = {as_text(each) for cell in present[0] for each in _listed(cell)}
+            kind, lists = kind or "binary", kind != "tags"
+            return cls(names, kind, classes or in_order(found), listed=lists)
+        if lists or (len(names) > 1 and kind in ("classes", "tags")):
             raise DataError(
                 f"`label` must be one column of one label each where labels are {kind}, got "
                 f"{some_of(map(repr, names))} of {content.name}; leave `kind` out for lists of "
                 "binary labels, or, for a tag for each word, write kind: tags"
             )
-        note = ""
-        if kind is None:
+        if kind is None and classes is not None and len(names) == 1:
+            kind = "classes"
+        elif kind is None:
             kind, note = _kind(present, content.inputs is None)
-            kind = "classes" if classes is not None else kind
         if kind == "classes":
-            classes = classes or _class_names(
-                names[0], present[0], content.name, options.kind is None
-            )
+            classes = classes or in_order(as_text(each) for each in factorized(present[0])[1])
+            if len(classes) == 1:
+                raise DataError(
+                    f"labels in {names[0]!r} must be of two classes or more, got {content.name} "
+                    f"with {classes[0]!r} only; correct `label`"
+                )
         elif classes is not None:
             raise ArgumentError(
                 f"`classes` must be left out where labels are {kind} in columns, got "
@@ -108,33 +105,26 @@ class Targets:
         return torch.from_numpy(np.where(np.isnan(found), UNLABELLED, found).astype(np.int64))
 
     def _column(self, content: Content, name: str, notes: list[str]) -> NDArray[np.float64]:
-        cells = content.column("label", name)
-        rows, values = factorized(cells)
+        rows, values = factorized(content.column("label", name))
+        numbers = numbers_of(values, None if self.kind == "values" else ".")
+        absent = np.array([*map(is_mark, values)], dtype=bool)
         if self.kind == "values":
-            found = numbers_of(values) if not _numeric(cells) else np.array(values, dtype=float)
-            wrong = [at for at, each in enumerate(found) if not np.isfinite(each)]
-            found[wrong] = np.nan
-            wrong = [at for at in wrong if not is_mark(values[at])]
+            found = np.where(np.isfinite(numbers), numbers, np.nan)
+        elif self.kind == "binary":
+            found = np.array([_yes_no(each) for each in values], dtype=float)
+            absent |= (numbers == UNLABELLED) | (numbers == -1)
         else:
-            of = self._yes_no if self.kind == "binary" else places(self.classes)
-            found = np.array(
-                [np.nan if number(each) == UNLABELLED else of(each) for each in values], dtype=float
-            )
-            wrong = [
-                at for at in np.flatnonzero(np.isnan(found)) if number(values[at]) != UNLABELLED
-            ]
-            wrong = [
-                at
-                for at in wrong
-                if self.kind == "classes" or not (is_mark(values[at]) or number(values[at]) == -1)
-            ]
-        if wrong:
-            count = int(np.isin(rows, wrong).sum())
-            first = values[wrong[0]]
-            row = int(np.flatnonzero(rows == wrong[0])[0])
+            found = np.array([*map(places(self.classes), values)], dtype=float)
+            absent = numbers == UNLABELLED
+            found[absent] = np.nan
+        wrong = np.flatnonzero(np.isnan(found) & ~absent)
+        if len(wrong):
+            of_wrong = np.flatnonzero(np.isin(rows, wrong))
+            first, row = values[wrong[0]], int(of_wrong[rows[of_wrong] == wrong[0]][0])
             if self.kind == "classes":
                 raise self._unknown(name, as_text(first), content, row)
-            if count > max(_FEW, _SHARE * len(rows)):
+            count = len(of_wrong)
+            if not few(count, len(rows)):
                 form = "numbers" if self.kind == "values" else "0 or 1 (false or true, no or yes)"
                 raise DataError(
                     f"labels in {name!r} must be {form}, got {count:,} others, such as {first!r} "
@@ -146,10 +136,6 @@ class Targets:
             )
         return np.append(found, np.nan)[rows]
 
-    @staticmethod
-    def _yes_no(cell: Any) -> int | None:
-        return _YES_NO.get(plain(as_text(cell)).lower())
-
     def _unknown(self, name: str, label: str, content: Content, row: int) -> DataError:
         hint = nearest(label, self.classes)
         return DataError(
@@ -158,22 +144,25 @@ class Targets:
             "row out, or list all in `classes`"
         )
 
+    def _ids(self, content: Content, row: int, cell: Any) -> list[int]:
+        """Return the ids of the names that a cell lists."""
+        found = []
+        for each in map(as_text, _listed(cell)):
+            if each not in self.classes:
+                raise self._unknown(self.names[0], each, content, row)
+            found.append(self.classes.index(each))
+        return found
+
     def _multi_hot(self, content: Content) -> Tensor:
         """Return 1 for the labels that a row names and 0 for the others, `[rows, labels]`.
 
         A missing cell is −100 for all labels; an empty list is a row for which none is true.
         """
-        name = self.names[0]
-        of = {each: at for at, each in enumerate(self.classes)}
-        labels = torch.full((len(content), len(of)), UNLABELLED)
-        for row, cell in enumerate(content.column("label", name)):
-            if is_missing(cell):
-                continue
-            labels[row] = 0
-            for each in map(as_text, _listed(cell)):
-                if each not in of:
-                    raise self._unknown(name, each, content, row)
-                labels[row, of[each]] = 1
+        labels = torch.full((len(content), len(self.classes)), UNLABELLED)
+        for row, cell in enumerate(content.column("label", self.names[0])):
+            if not _is_missing(cell):
+                labels[row] = 0
+                labels[row, self._ids(content, row, cell)] = 1
         return labels
 
     def _tags(self, content: Content) -> Tensor:
@@ -187,10 +176,9 @@ class Targets:
                 "`kind: tags` needs texts as inputs, whose words have a tag each, got others; name "
                 "their column: text"
             )
-        of = {each: at for at, each in enumerate(self.classes)}
         rows = []
         for row, cell in enumerate(content.column("label", self.names[0])):
-            tags = [] if is_missing(cell) else list(map(as_text, _listed(cell)))
+            tags = [] if _is_missing(cell) else self._ids(content, row, cell)
             words = content.inputs[row].split()
             if len(tags) != len(words):
                 raise DataError(
@@ -198,10 +186,7 @@ class Targets:
                     f"{len(words)} words in {content.row(row)}; correct it (words have spaces "
                     "between them), or leave the row out"
                 )
-            for each in tags:
-                if each not in of:
-                    raise self._unknown(self.names[0], each, content, row)
-            rows.append(torch.tensor([of[each] for each in tags]))
+            rows.append(torch.tensor(tags))
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=UNLABELLED)
 
     def unknown(self, count: int) -> Tensor:
@@ -229,13 +214,6 @@ class Targets:
         return f"labels {some_of(map(repr, self.names))}: {what}{self.note}"
 
 
-def is_missing(cell: object) -> bool:
-    """Tell whether a single cell, which may be a list, is missing."""
-    import pandas as pd  # noqa: PLC0415 - heavy
-
-    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
-
-
 def is_list(cell: object) -> bool:
     """Tell whether a cell is a list, which of Parquet is an array."""
     return isinstance(cell, (list, tuple, np.ndarray))
@@ -243,14 +221,17 @@ def is_list(cell: object) -> bool:
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of classes sorted; by number if all are numbers, as class ids are."""
-    values = {each: number(each) for each in names}
-    if None in values.values():
-        return tuple(sorted(values))
-    return tuple(sorted(values, key=lambda each: (values[each], each)))
+    texts = sorted(set(names))
+    numbers = numbers_of(texts, ".")
+    order = range(len(texts)) if np.isnan(numbers).any() else numbers.argsort(kind="stable")
+    return tuple(texts[at] for at in order)
 
 
-def _numeric(cells: pd.Series) -> bool:
-    return cells.dtype.kind in "biuf"
+def _is_missing(cell: object) -> bool:
+    """Tell whether a single cell, which may be a list, is missing."""
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
 
 
 def _listed(cell: Any) -> list[Any]:
@@ -264,21 +245,21 @@ def _listed(cell: Any) -> list[Any]:
     )
 
 
-def _holds_lists(cells: pd.Series) -> bool:
-    return cells.dtype.kind == "O" and any(map(is_list, cells[:100]))
+def _yes_no(cell: Any) -> int | None:
+    return _YES_NO.get(plain(as_text(cell)).lower())
 
 
-def _present(cells: pd.Series, name: str, content: Content) -> pd.Series:
+def _present(content: Content, name: str) -> pd.Series:
     """Return the cells that hold a label: not missing, and not −100.
 
     Raises:
         DataError: There are none.
     """
-    objects = cells.dtype.kind == "O"
-    absent = cells.map(is_missing) if objects else cells.isna()
-    found: pd.Series = cells.iloc[~absent.to_numpy(dtype=bool)]
-    if _numeric(found):
-        found = found.iloc[(found != UNLABELLED).to_numpy(dtype=bool)]
+    cells = content.column("label", name)
+    absent = cells.map(_is_missing).astype(bool) if cells.dtype.kind == "O" else cells.isna()
+    found: pd.Series = cells[~absent.to_numpy()]
+    if found.dtype.kind in "iuf":
+        found = found[(found != UNLABELLED).to_numpy(dtype=bool)]
     if not len(found):
         raise DataError(
             f"the label column {name!r} must hold labels, got {content.name} with none; correct "
@@ -293,39 +274,20 @@ def _kind(  # noqa: PLR0911 - one kind after the other
     """Return the kind of labels by their form, and how it was inferred."""
     if len(present) > 1:
         found = {plain(as_text(each)).lower() for cells in present for each in factorized(cells)[1]}
-        if found <= _YES_NO.keys():
-            return "binary", ""
         if found <= {*_YES_NO, "-1"}:
-            return "binary", ", of which -1 is missing (kind: values otherwise)"
+            one = ", of which -1 is missing (kind: values otherwise)"
+            return "binary", one if "-1" in found else ""
         return "values", ""
-    cells = present[0]
-    values = factorized(cells)[1]
-    if cells.dtype.kind == "b" or not _numeric(cells):
-        numbers = numbers_of(values)
-        mostly = np.isfinite(numbers).mean() > 1 - _SHARE and len(values) > _MOST_INTEGERS
-        return ("values", ", read from texts") if mostly else ("classes", "")
-    numbers = np.array(values, dtype=float)
+    cells, values = present[0], factorized(present[0])[1]
+    if cells.dtype.kind not in "iuf":
+        mostly = np.isfinite(numbers_of(values)).mean() > _NEARLY_ALL
+        if mostly and len(values) > _MOST_INTEGERS:
+            return "values", ", read from texts"
+        return "classes", ""
+    numbers, count = np.array(values, dtype=float), len(values)
     if not (numbers == np.round(numbers)).all():
         return "values", ""
-    count, gapless = len(values), np.ptp(numbers) == len(values) - 1
-    often = _MIN_TWO * count <= len(cells)
-    if often and (count <= _MOST_INTEGERS or (gapless and not is_table)):
+    gapless = np.ptp(numbers) == count - 1 and not is_table
+    if 2 * count <= len(cells) and (count <= _MOST_INTEGERS or gapless):
         return "classes", ""
     return "values", f" ({count:,} different integers; kind: classes if they are classes)"
-
-
-def _class_names(name: str, cells: pd.Series, table: str, inferred: bool) -> tuple[str, ...]:
-    found = in_order({as_text(each) for each in factorized(cells)[1]})
-    if len(found) < _MIN_TWO:
-        raise DataError(
-            f"labels in {name!r} must be of two classes or more, got {table} with {found[0]!r} "
-            "only; correct `label`"
-        )
-    rare = 2 * len(found) > len(cells) and len(found) > 50  # noqa: PLR2004
-    if inferred and (rare or len(found) > _MOST_CLASSES):
-        raise DataError(
-            f"labels in {name!r} must be classes with several examples each, got {len(found):,} "
-            f"different ones in {len(cells):,} rows of {table}; correct `label`, or write kind: "
-            "classes"
-        )
-    return found
