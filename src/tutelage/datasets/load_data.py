@@ -272,11 +272,11 @@ class Reader:
         by_type = {list: "text", Tensor: "arrays"}
         return by_type.get(type(inputs), "image")
 
-    def encoded(self, name: str, content: Content, notes: list[str]) -> Content:
+    def encoded(self, name: str | None, content: Content, notes: list[str]) -> Content:
         """Return a content with its inputs and labels in numbers.
 
         Args:
-            name: Of the part, such as `unlabelled`, which has no labels.
+            name: Of the part, such as `unlabelled`, which has no labels; None for inputs alone.
             content: Of a file.
             notes: Receives what is to be told.
 
@@ -285,7 +285,7 @@ class Reader:
         """
         targets = self.targets
         labels = None
-        if targets is not None:
+        if targets is not None and name is not None:
             known = name != "unlabelled"
             labels = targets.encode(content, notes) if known else targets.unknown(len(content))
         if self.columns is not None and content.inputs is None:
@@ -315,7 +315,7 @@ class Reader:
         part = "unlabelled" if Path(reference).expanduser().is_dir() else "test"
         content = _content(f"{self.argument}.{part}", reference, self.options, self.train.header)
         notes = [*content.notes]
-        found = self.encoded("unlabelled", content, notes)
+        found = self.encoded(None, content, notes)
         for each in notes:
             _LOG.warning(each)
         frame, inputs, domain = content.frame, content.inputs, self.options.domain
