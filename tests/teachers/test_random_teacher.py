@@ -31,4 +31,6 @@ def test_a_teacher_whose_answers_are_random_is_told(used, caplog, tmp_path):
     tl.label(Drawing(used), data, out=tmp_path, engine=tl.Engine(device="cpu", progress=False))
     assert len(caplog.records) == 2 * used
     for record in caplog.records:
-        assert "teacher (Drawing) gives other outputs when it is asked again" in record.getMessage()
+        assert (
+            "teacher (Drawing) gives other outputs when it is called again" in record.getMessage()
+        )

@@ -137,7 +137,7 @@ def test_an_interrupted_call_asks_for_the_rest_alone(tmp_path, monkeypatch):
         ("nonsense", "tokens as ids, got ValueError: .*'high'"),
         ("probabilities", "must add up to 1 or less"),
         ("texts", r"and for ids \(return_tokens_as_token_ids\)"),
-        ("short rows", "must give 6 tokens at each place"),
+        ("short rows", "must give 6 tokens at each position"),
         ("ids", "ids below 40"),
         ("refuses", "got 401"),
         ("always 500", "got 500 .*broken"),

@@ -118,7 +118,7 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
     model, without `classes`, is that model: it takes tokens, which `load_text_inputs` makes.
 
     Raises:
-        ArgumentError: There is no such folder.
+        NotFoundError: There is no such folder.
         ModelError: It cannot be loaded, or is of another architecture.
     """
     hub, task, pool = _chosen(reference)
@@ -157,7 +157,7 @@ def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Modul
     normalisation. With `classes`, it is followed by a linear layer with random weights.
 
     Raises:
-        ArgumentError: There is no such folder.
+        NotFoundError: There is no such folder.
         ModelError: It cannot be loaded, or has other modules.
     """
     hub = Hub(reference.with_options(max_length=int, revision=str, untrained=bool))
@@ -214,7 +214,7 @@ class Pooled(Wrapper):
 
     Args:
         model: It takes keywords, with `attention_mask`, and returns `last_hidden_state`.
-        pool: `"mean"` over the tokens that are no padding, or the `"first"` token.
+        pool: `"mean"` over the tokens that are not padding, or the `"first"` token.
         normalise: Whether vectors have length 1.
     """
 

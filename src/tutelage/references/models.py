@@ -109,7 +109,7 @@ def text_inputs_of(
         trust: As of `load_model`.
 
     Raises:
-        ArgumentError: There is no such folder.
+        NotFoundError: There is no such folder.
         ModelError: It cannot be loaded.
     """
     if not reference.startswith("hf:"):
@@ -169,7 +169,7 @@ def _of_python(reference: Reference) -> nn.Module | Teacher:
 
 
 def _unknown(reference: Reference, suffix: str) -> ArgumentError | ModelError:
-    """Return the error for what is no reference to a model, or to one that is refused."""
+    """Return the error for a text that does not refer to a model, or to one that is refused."""
     argument, text = reference.argument, reference.text
     if suffix in WEIGHT_FILES:
         return ModelError(

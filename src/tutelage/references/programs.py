@@ -46,7 +46,7 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
     are of binary labels.
 
     Raises:
-        ArgumentError: There is no such file.
+        NotFoundError: There is no such file.
         ModelError: It is damaged, or has other inputs or outputs.
     """
     reference = reference.with_options(
@@ -144,7 +144,7 @@ class OnnxModel:
     def _cast(self, name: str, kind: str, given: Any) -> NDArray[Any]:
         """Return an input in the model's type; refuse what integers would cut off."""
         array = np.asarray(given)
-        with np.errstate(invalid="ignore"):  # NaN is no integer
+        with np.errstate(invalid="ignore"):  # NaN is not an integer
             found = array.astype(_DTYPES[kind])
         if array.dtype.kind == "f" and found.dtype.kind in "iu" and not (found == array).all():
             raise ModelError(
@@ -213,7 +213,7 @@ def load_exported(reference: Reference, classes: int | None) -> nn.Module:
     in the file, so a file can be made that runs code when it is loaded.
 
     Raises:
-        ArgumentError: There is no such file.
+        NotFoundError: There is no such file.
         ModelError: It is not trusted, or damaged.
     """
     del classes  # the number of outputs is known by running it only

@@ -194,7 +194,7 @@ class Reference:
         return installed(f"`{self.argument}` {self.text!r}", module, extra, ModelError)
 
     def check_classes(self, found: int | None, classes: int | None) -> None:
-        """Refuse another number of classes than is asked for, where it cannot be changed."""
+        """Refuse another number of classes than required, where it cannot be changed."""
         if classes is not None and found is not None and classes != found:
             raise ModelError(
                 f"`{self.argument}` must have {classes} classes, got a model with {found}, which "

@@ -168,8 +168,8 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
     if `trust` says so.
 
     Raises:
-        ArgumentError: There is no such file.
-        ModelError: It is damaged, has types that are not trusted, or is no such estimator.
+        NotFoundError: There is no such file.
+        ModelError: It is damaged, has types that are not trusted, or is another estimator.
     """
     reference.with_options()
     path, io, trust = reference.file, reference.needs("skops.io", "skops"), reference.trust
@@ -230,7 +230,7 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
     `XGBClassifier.predict`.
 
     Raises:
-        ArgumentError: There is no such file.
+        NotFoundError: There is no such file.
         ModelError: It is damaged.
     """
     reference.with_options()
@@ -266,7 +266,7 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
     """Return a model of LightGBM, a file `.txt` that its `save_model` wrote.
 
     Raises:
-        ArgumentError: There is no such file.
+        NotFoundError: There is no such file.
         ModelError: It is damaged.
     """
     reference.with_options()
@@ -300,7 +300,7 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
     Of `RMSEWithUncertainty` the means are taken.
 
     Raises:
-        ArgumentError: There is no such file.
+        NotFoundError: There is no such file.
         ModelError: It is damaged.
     """
     reference.with_options()

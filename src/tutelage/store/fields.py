@@ -175,7 +175,7 @@ def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
         """Return values of rows for all positions, one after another."""
         return rows.padded(part).flatten(0, rows.mask.ndim - 1)
 
-    # Positions that are no rows are stored too, as zeros, so that all examples take as much.
+    # Positions that are not rows are stored too, as zeros, so that all examples take as much.
     whole = everywhere(values) if isinstance(values, Tensor) else values.changed(everywhere)
     arrays = _encode(field, whole, first_row * math.prod(positions))
     return [array.reshape(-1, *positions, *array.shape[1:]) for array in arrays]
@@ -286,8 +286,8 @@ def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
 
 def packed_ids(ids: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:
     """Return ids `[rows, k]` in so many bits each, the lowest first, `[rows, ⌈k · bits / 8⌉]`."""
-    places = np.arange(bits, dtype=np.int64)
-    single = ((ids[:, :, None] >> places) & 1).astype(np.uint8)
+    positions = np.arange(bits, dtype=np.int64)
+    single = ((ids[:, :, None] >> positions) & 1).astype(np.uint8)
     return np.packbits(single.reshape(len(ids), ids.shape[1] * bits), axis=1, bitorder="little")
 
 
@@ -296,8 +296,8 @@ def unpacked_ids(packed: NDArray[np.generic], k: int, bits: int) -> NDArray[np.i
     single = np.unpackbits(packed.astype(np.uint8), axis=1, count=k * bits, bitorder="little")
     single = single.reshape(len(packed), k, bits)
     ids = np.zeros((len(packed), k), dtype=np.int64)
-    for place in range(bits):
-        ids |= single[:, :, place].astype(np.int64) << place
+    for bit in range(bits):
+        ids |= single[:, :, bit].astype(np.int64) << bit
     return ids
 
 

@@ -102,7 +102,7 @@ class StoreWriter:
 
     def _encoded(self, signals: Signals, rows: range) -> Arrays:
         fields, output, offsets = self.manifest.fields, signals.output, self.layout.offsets
-        if offsets is not None:  # there is only place for the answers that were counted
+        if offsets is not None:  # space is reserved for the answers that were counted
             expected = np.diff(offsets[rows.start : rows.stop + 1]).tolist()
             found = None if signals.rows is None else signals.rows.counts.tolist()
             if found != expected:

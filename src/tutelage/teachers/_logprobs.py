@@ -48,7 +48,7 @@ class TokenLogprobs:
         - A list of `{"token": "token_id:123", "logprob": …}` for each token, under `logprobs`, or
           `target_token_ids` and `target_logprobs`, as training tools write them.
 
-        Whatever is around (`choices`, a list with one answer) is opened. The token of the text
+        Wrappers (`choices`, a list of one answer) are unwrapped. The token of the text
         itself, which servers add to the k most probable ones, is kept.
 
         Raises:
@@ -113,14 +113,14 @@ class TokenLogprobs:
         ids = torch.full((positions, width), -1, dtype=torch.int64)
         logits = torch.full((positions, width), -torch.inf)
         other = torch.zeros(positions)
-        places = torch.tensor(list(columns[:-1]), dtype=torch.int64)
+        predicting = torch.tensor(list(columns[:-1]), dtype=torch.int64)
         k = self.ids.shape[1]
-        ids[places, :k] = torch.from_numpy(self.ids)
-        logits[places, :k] = torch.from_numpy(self.values).float()
+        ids[predicting, :k] = torch.from_numpy(self.ids)
+        logits[predicting, :k] = torch.from_numpy(self.values).float()
         left = 1 - np.exp(self.values).sum(axis=1)
         left[left < _ROUNDING] = 0  # else a teacher of all tokens would know of others
         with np.errstate(divide="ignore"):
-            other[places] = torch.from_numpy(np.log(left)).float()
+            other[predicting] = torch.from_numpy(np.log(left)).float()
         return CoarseLogits(ids, logits, other)
 
 

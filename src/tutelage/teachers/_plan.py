@@ -1,4 +1,4 @@
-"""Where a teacher with another tokenizer says something of a student's tokens."""
+"""Where a teacher with another tokenizer predicts a student's tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 
 
 class Plan(NamedTuple):
-    """The teacher's texts, and where in them it says something of the student's spans.
+    """The teacher's texts, and where in them it predicts the student's spans.
 
     The positions of the student's tokens are numbered through the batch, row by row. A token is
     predicted at the position before it.

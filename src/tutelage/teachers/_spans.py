@@ -119,11 +119,11 @@ class Vocabularies:
     def _parts(self, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Yield the parts of a text: special tokens, and tokens between them."""
         first = 0
-        for place in self._marks(ids).nonzero()[0].tolist():
-            if first < place:
-                yield first, place
-            yield place, place + 1
-            first = place + 1
+        for mark in self._marks(ids).nonzero()[0].tolist():
+            if first < mark:
+                yield first, mark
+            yield mark, mark + 1
+            first = mark + 1
         if first < len(ids):
             yield first, len(ids)
 

@@ -27,7 +27,7 @@ _RANDOM = 1e-3
 
 
 class Teacher(ABC):
-    """A source of outputs and features to learn from; never trained, and no part of the student.
+    """A source of outputs and features to learn from; never trained, and not part of the student.
 
     Attributes:
         module: The module that computes them, if there is one.
@@ -35,7 +35,7 @@ class Teacher(ABC):
         views: The number of a data set's views (see `data.Views`) for which it has targets; None
             if it computes them for any input.
         is_causal: Whether its output at a token is about the next one, of a language model that is
-            no module here; of a team, if that of any member is.
+            not a module here; of a team, if that of any member is.
         vocabulary: How many classes the ids of its `CoarseLogits` number, where that is known.
         traceable: Whether `torch.compile` may trace `signals`. Otherwise, as where that of a member
             is not, a compiled `Distiller` calls it outside of its graph.
@@ -136,8 +136,8 @@ def ask(teacher: Teacher, batch: Batch, fields: Fields, predictions: bool = Fals
 def ask_first(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
     """Return what `ask` does for a first batch; log if the teacher's answers are random.
 
-    It is asked again only if it has drawn random numbers, as a functional dropout does in eval mode
-    too; some models draw numbers that they do not use.
+    It is called again only if it has drawn random numbers, as a functional dropout does even in
+    eval mode; some models draw numbers that they do not use.
     """
     before = content(list(randomness.capture().values()))
     signals = ask(teacher, batch, fields)
@@ -150,7 +150,7 @@ def ask_first(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
         pairs.append((signals.output, again.output))
     if any(bool((one - other).abs().max() > _RANDOM * one.abs().max()) for one, other in pairs):
         logging.getLogger("tutelage").warning(
-            "The teacher (%s) gives other outputs when it is asked again, though it is in eval "
+            "The teacher (%s) gives other outputs when it is called again, though it is in eval "
             "mode: it draws random numbers, such as F.dropout without training=self.training. The "
             "student learns from single draws.",
             type(teacher if teacher.module is None else teacher.module).__name__,

@@ -29,7 +29,7 @@ class Decoded(NamedTuple):
     """The text of some tokens.
 
     `lengths` says how many of its bytes each covers; `broken` are tokens with bytes that are no
-    part of it, since they are no characters in UTF-8.
+    part of it, since they are not characters in UTF-8.
     """
 
     text: str
@@ -49,8 +49,8 @@ class TokenBytes:
         tokenizer: A fast tokenizer of transformers.
 
     Raises:
-        ArgumentError: It is no fast one, or of another kind, such as WordPiece, whose tokens do not
-            tell the spaces between them.
+        ArgumentError: It is not a fast one, or of another kind, such as WordPiece, whose tokens do
+            not tell the spaces between them.
     """
 
     def __init__(self, name: str, tokenizer: Any) -> None:
@@ -220,8 +220,8 @@ def bytes_of_characters() -> dict[str, int]:
     """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [each for each in range(256) if each not in printable]
-    moved = {chr(256 + place): each for place, each in enumerate(others)}
-    return {chr(each): each for each in printable} | moved
+    shifted = {chr(256 + number): each for number, each in enumerate(others)}
+    return {chr(each): each for each in printable} | shifted
 
 
 _BYTES = bytes_of_characters()
@@ -301,7 +301,7 @@ def _different(text: str, other: str) -> str:
 
 
 def _not_utf8(whole: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of bytes that are no characters."""
+    """Yield the ranges of bytes that are not characters."""
     at = 0
     while at < len(whole):
         try:

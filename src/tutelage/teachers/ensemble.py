@@ -208,7 +208,7 @@ def _normalized(weights: Sequence[float] | None, members: int) -> Tensor:
 
 
 def check_class_order(team: str, members: Mapping[str, Teacher]) -> None:
-    """Refuse members that name their classes in different orders; tell of whom it is not known."""
+    """Refuse members that name their classes in different orders; log whose order is unknown."""
     models = {
         name: getattr(each, "predict", each.module)
         for name, each in members.items()

@@ -20,7 +20,7 @@ class Live(Teacher):
     """A frozen module; each call is in eval mode and without gradients.
 
     The module does not change: its training flags are restored after each call, its `requires_grad`
-    is not touched, and it is no part of the student's `state_dict`. A module that needs autograd
+    is not touched, and it is not part of the student's `state_dict`. A module that needs autograd
     within its forward pass, as for forces from energies, may enable it by `torch.enable_grad()`.
 
     Args:

@@ -43,9 +43,9 @@ class Retokenized(Teacher):
     objective does: tokens are never paired by their positions.
 
     A span counts where all of its tokens are learned by the student and predicted by both sides.
-    Bytes that are no characters in UTF-8, as at the end of a text that was cut within one, are left
-    out of the teacher's text, and their spans do not count. So are tokens and characters that the
-    teacher cannot read, in texts that a student has written itself (`data.OnPolicy`).
+    Bytes that are not characters in UTF-8, as at the end of a text that was cut within one, are
+    left out of the teacher's text, and their spans do not count. So are tokens and characters that
+    the teacher cannot read, in texts that a student has written itself (`data.OnPolicy`).
 
     Args:
         teacher: A causal language model of transformers.
@@ -60,7 +60,7 @@ class Retokenized(Teacher):
     Raises:
         ArgumentError: A tokenizer is of another kind, `special_tokens` are none of theirs, or the
             tokenizers have no string in common.
-        ModelError: `teacher` is no causal language model.
+        ModelError: `teacher` is not a causal language model.
     """
 
     is_causal = True
@@ -101,11 +101,11 @@ class Retokenized(Teacher):
 
     @torch.no_grad()
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return what the teacher says of the spans of the batch, at the student's rows.
+        """Return the teacher's targets for the spans of the batch, at the student's rows.
 
         Raises:
             DataError: A text cannot be aligned, or has a special token without a counterpart.
-            ModelError: The student is no causal language model, or ids are not its tokenizer's.
+            ModelError: The student is not a causal language model, or ids are not its tokenizer's.
         """
         if not fields.output:
             return Signals()
@@ -153,7 +153,7 @@ class Retokenized(Teacher):
         return Plan.of(self.vocabularies, tokens, followed, learned, self.max_length, strict)
 
     def _output(self, plan: Plan, fields: Fields, device: torch.device) -> Tensor | HeadLogits:
-        """Return the teacher's logits at the places of the plan, `[places, tokens]`."""
+        """Return the teacher's logits at the plan's `places`, `[places, tokens]`."""
         if not len(plan.places):
             return torch.zeros(0, len(self.vocabularies.teacher.table), device=device)
         longest = max(map(len, plan.texts))
@@ -161,8 +161,8 @@ class Retokenized(Teacher):
         lengths = torch.tensor(list(map(len, plan.texts)))
         mask = (torch.arange(longest) < lengths[:, None]).long()
         inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        asked = Fields(output=True, head_from=fields.head_from)
-        output = self.members[0].signals(Batch(inputs), asked).output
+        wants = Fields(output=True, head_from=fields.head_from)
+        output = self.members[0].signals(Batch(inputs), wants).output
         if not isinstance(output, (Tensor, HeadLogits)) or output.shape[:-1] != ids.shape:
             shape = list(getattr(output, "shape", ()))
             raise ModelError(
@@ -178,7 +178,7 @@ class Retokenized(Teacher):
 def _targets(
     plan: Plan, output: Tensor | HeadLogits, rows: Rows, shape: torch.Size, cells: Cells
 ) -> AlignedTargets:
-    """Return what the teacher's outputs at the places of a plan say of the student's rows."""
+    """Return targets for the student's rows from the teacher's outputs at the plan's `places`."""
     device = output.device
 
     def tensor(values: NDArray[Any]) -> Tensor:

@@ -55,17 +55,17 @@ class Tokens(Teacher):
         """Return the log-probabilities of some texts, without padding."""
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
-        """Return the classes that are known at the rows of the batch, and the rest of the mass."""
+        """Return the known classes at the rows of the batch, and the logsumexp of the others."""
         if not fields.output:
             return Signals()
         ids, mask = _tokens(batch)
         if not batch.next_tokens:
             raise ModelError(
                 f"{type(self).__name__} is a teacher of causal language models, whose output is "
-                "about the next token, got a student that is none; give one of transformers"
+                "about the next token, got another student; give one of transformers"
             )
         columns = [each.nonzero().ravel().tolist() for each in mask]
-        texts = [row[places].tolist() for row, places in zip(ids, columns, strict=True)]
+        texts = [row[own].tolist() for row, own in zip(ids, columns, strict=True)]
         found = self.logprobs(texts, batch.index)
         largest = max(int(each.ids.max(initial=-1)) for each in found)
         if self.vocabulary is not None and largest >= self.vocabulary:
@@ -74,8 +74,8 @@ class Tokens(Teacher):
                 "a teacher of the same tokenizer"
             )
         width = max(each.ids.shape[1] for each in found)
-        places = zip(found, columns, strict=True)
-        joined = CoarseLogits.joined([each.at(ids.shape[1], own, width) for each, own in places])
+        pairs = zip(found, columns, strict=True)
+        joined = CoarseLogits.joined([each.at(ids.shape[1], own, width) for each, own in pairs])
         rows = cast("Rows", rows_of(batch, _TOKENS))  # since the batch has tokens
         device, shape = rows.mask.device, (len(found), ids.shape[1])
         output = joined.changed(lambda part: rows.of(part.unflatten(0, shape).to(device)))
@@ -83,24 +83,24 @@ class Tokens(Teacher):
 
 
 class Served(Tokens):
-    """A causal language model that a server runs, asked for its most probable next tokens.
+    """A causal language model that a server runs, which returns its most probable next tokens.
 
     The server is given the student's own tokens, so both must have one tokenizer. It answers with
-    log-probabilities at temperature 1, whatever it is told, and the objective's temperature applies
-    to them and to the student alike. Give it to `tl.label`, so that it is asked once; a call that
-    was interrupted goes on there.
+    log-probabilities at temperature 1, whatever the request says; the objective's temperature
+    applies to them and to the student alike. Give it to `tl.label`, so that each text is requested
+    once; an interrupted call resumes there.
 
-    Connections that fail, and answers 429 and 5xx, are tried again, after waits that double.
+    Connections that fail, and answers 429 and 5xx, are retried, after waits that double.
 
     Args:
         url: Of the server, such as "http://localhost:8000".
-        top_k: How many tokens are asked for at each place. vLLM allows 20 unless it is started with
-            `--max-logprobs`.
+        top_k: How many tokens are requested at each position. vLLM allows 20 unless it is started
+            with `--max-logprobs`.
         api: "vllm" (`POST /v1/completions` with `prompt_logprobs`) or "sglang" (`POST /generate`).
         model: The model's name at the server; None for its first one.
         vocabulary: The number of tokens, which is then checked, and stores take fewer bytes.
-        at_once: How many texts are asked for at the same time.
-        retries: How often each is tried again.
+        at_once: How many requests run at the same time.
+        retries: How often each request is retried.
         timeout: Of one answer, in seconds.
         headers: Added to every request, such as `{"Authorization": "Bearer …"}`.
 
@@ -194,14 +194,14 @@ class Served(Tokens):
         fewest = int((found.ids >= 0).sum(axis=1).min())
         if fewest < min(self.top_k, self.vocabulary or self.top_k):
             raise DataError(
-                f"the server {self.url} must give {self.top_k} tokens at each place, as it was "
-                f"asked for, got {fewest}; start it with a higher limit (--max-logprobs), or lower "
+                f"the server {self.url} must give {self.top_k} tokens at each position, got "
+                f"{fewest}; start it with a higher limit (--max-logprobs), or lower "
                 "`top_k`"
             )
         return found
 
     def _request(self, path: str, content: Mapping[str, Any] | None = None) -> Any:
-        """Return the answer to GET, or to POST with content; try again where that may help."""
+        """Return the answer to GET, or to POST with content; retry where that may help."""
         body = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(self.url + path, body, self.headers)  # noqa: S310
         wait, fault = _FIRST_WAIT, ""
@@ -249,15 +249,15 @@ class Recorded(Tokens):
     def __init__(self, path: str | Path, vocabulary: int | None = None) -> None:
         super().__init__(vocabulary)
         self.path = Path(path)
-        self._places: dict[bytes, int] = {}
+        self._by_ids: dict[bytes, int] = {}
         try:
             parquet = self.path.suffix == ".parquet"
             self._records: Sequence[Any] = (_Table if parquet else _Lines)(self.path)
-            for place, record in enumerate(self._records):
+            for number, record in enumerate(self._records):
                 known = record if isinstance(record, Mapping) else {}
                 ids = next((known[name] for name in _IDS if known.get(name) is not None), None)
                 if ids is not None:
-                    self._places[_key(ids)] = place
+                    self._by_ids[_key(ids)] = number
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
                 f"{self.path} must be a file of records, JSON lines or Parquet, got {error}; give "
@@ -271,24 +271,24 @@ class Recorded(Tokens):
         self, tokens: Sequence[Sequence[int]], index: Tensor | None
     ) -> list[TokenLogprobs]:
         """Return the records of some texts, by their ids, or by their index in the data set."""
-        if index is None and not self._places:
+        if index is None and not self._by_ids:
             raise DataError(
                 "recorded outputs without ids need the index of each text in its data set, got a "
                 "batch without `index`; give the data set itself, or a DataLoader over "
                 "tl.data.Indexed(dataset)"
             )
         found = []
-        for number, own in enumerate(tokens):
-            text = None if index is None else int(index[number])
-            place = self._places.get(_key(own)) if self._places else text
-            if place is None or place >= len(self._records):
-                by = "its ids" if self._places else "its number"
+        for row, own in enumerate(tokens):
+            text = None if index is None else int(index[row])
+            number = self._by_ids.get(_key(own)) if self._by_ids else text
+            if number is None or number >= len(self._records):
+                by = "its ids" if self._by_ids else "its index"
                 raise DataError(
                     f"{self.path} must have a record of each text, by {by}, got none of text "
                     f"{text}, whose {len(own)} tokens begin with {list(own)[:6]}; give the data "
                     "that was recorded, with the same tokenizer and cut at the same length"
                 )
-            found.append(TokenLogprobs.of(self._records[place], own))
+            found.append(TokenLogprobs.of(self._records[number], own))
         return found
 
     def fingerprint(self) -> str:
@@ -315,8 +315,8 @@ class _Lines(Sequence[Any]):
         with self.path.open("rb") as file:
             yield from (json.loads(line) for line in file if line.strip())
 
-    def __getitem__(self, place: Any) -> Any:
-        start, length = self.spans[place]
+    def __getitem__(self, number: Any) -> Any:
+        start, length = self.spans[number]
         with self.path.open("rb") as file:
             file.seek(start)
             return json.loads(file.read(length))
@@ -334,8 +334,8 @@ class _Table(Sequence[Any]):
     def __len__(self) -> int:
         return self.table.num_rows
 
-    def __getitem__(self, place: Any) -> Any:
-        return self.table.slice(place, 1).to_pylist()[0]
+    def __getitem__(self, number: Any) -> Any:
+        return self.table.slice(number, 1).to_pylist()[0]
 
 
 def _key(tokens: Sequence[int]) -> bytes:
@@ -344,7 +344,7 @@ def _key(tokens: Sequence[int]) -> bytes:
 
 
 def _tokens(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return token ids and which of them are no padding, both `[batch, tokens]` on the CPU."""
+    """Return token ids and which of them are not padding, both `[batch, tokens]` on the CPU."""
     inputs = batch.inputs if isinstance(batch.inputs, Mapping) else {}
     ids = inputs.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != _TOKENS - 1:
