@@ -173,12 +173,10 @@ class TestAnyMetric:
 
     @pytest.mark.parametrize("result", [None, "much", torch.zeros(2), {"accuracy": 1.0}])
     def test_a_result_that_is_not_a_number_is_refused(self, result):
-        with pytest.raises(
-            ArgumentError, match=r"metric `mine` must give one number, got .*reduce"
-        ):
+        with pytest.raises(ArgumentError, match=r"metric `mine` failed .*must return one number"):
             self.value(lambda *_: result)
 
     @pytest.mark.parametrize("metric", ["accuracy", None, 3])
     def test_an_invalid_metric_is_refused(self, metric):
-        with pytest.raises(ArgumentError, match=r"metric `mine` must be a function of \(outputs"):
+        with pytest.raises(ArgumentError, match=r"metric `mine` failed .*not callable"):
             self.value(metric)

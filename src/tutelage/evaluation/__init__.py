@@ -38,7 +38,6 @@ from tutelage.evaluation.language import (
 from tutelage.evaluation.segmentation import (
     MeanIoU,
     confusion_by_example,
-    confusion_matrix,
     iou_by_class,
     mean_iou,
     mean_iou_of,
@@ -68,7 +67,6 @@ from tutelage.tasks.metrics import (
     CountedMetric,
     Metric,
     ScoreMetric,
-    by_group,
     evaluate_metric,
 )
 from tutelage.tasks.outputs import Outputs
@@ -105,13 +103,11 @@ __all__ = [
     "binary_metrics",
     "bits_per_byte",
     "by_class",
-    "by_group",
     "by_label",
     "calibration",
     "calibration_error",
     "class_similarity",
     "confusion_by_example",
-    "confusion_matrix",
     "divergence",
     "entities",
     "entity_f1",

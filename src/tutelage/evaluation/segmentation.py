@@ -40,7 +40,7 @@ def mean_iou(output: Tensor, labels: Tensor) -> float:
     predicted = _predicted(output, labels)
     if predicted is None:
         return torch.nan
-    return mean_iou_of(confusion_matrix(predicted, labels, output.shape[1]))
+    return mean_iou_of(_confusions(predicted, labels, None, 1, output.shape[1]))
 
 
 class MeanIoU:
@@ -84,29 +84,8 @@ def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
         NonFiniteError: A logit of a labelled row is NaN.
     """
     predicted = _known(output, labels)
-    ious = _ious(confusion_matrix(predicted, labels, output.shape[1]))
+    ious = _ious(_confusions(predicted, labels, None, 1, output.shape[1])[0])
     return {k: value for k, value in enumerate(ious.tolist()) if not math.isnan(value)}
-
-
-def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Count the rows of each true and predicted class.
-
-    Args:
-        predicted: Class ids `[rows]`.
-        labels: Class ids `[rows]`; −100 is left out.
-        classes: Their number.
-
-    Returns:
-        `[classes, classes]` of int64 on the CPU: the true class by row, the predicted by column.
-
-    Raises:
-        DataError: The shapes do not match, no row has a label, or a class id is out of range.
-
-    >>> confusion_matrix(torch.tensor([0, 0, 1]), torch.tensor([0, 1, -100]), classes=2)
-    tensor([[1, 0],
-            [1, 0]])
-    """
-    return confusion_by_example(predicted, labels, torch.zeros_like(labels), classes).sum(dim=0)
 
 
 def confusion_by_example(
@@ -149,9 +128,10 @@ def mean_iou_of(confusion: Tensor) -> float:
 
 
 def _confusions(
-    predicted: Tensor, labels: Tensor, examples: Tensor, number: int, classes: int
+    predicted: Tensor, labels: Tensor, examples: Tensor | None, number: int, classes: int
 ) -> Tensor:
-    """Return the confusion matrices of so many examples."""
+    """Return the confusion matrices of so many examples; None for rows of a single one."""
+    examples = torch.zeros_like(labels) if examples is None else examples
     if any(each.is_floating_point() for each in (predicted, labels)):
         raise DataError(
             f"class ids must be integers, got {describe(predicted)} and {describe(labels)}; give "

@@ -16,7 +16,7 @@ from tutelage.errors import ArgumentError, DataError
 from tutelage.labels import known
 from tutelage.nested import describe
 from tutelage.objectives import Objective
-from tutelage.tasks.binary import ONE_LABEL, Binary, are_multi_hot, has_label_for_each_output
+from tutelage.tasks.binary import Binary, are_multi_hot, has_label_for_each_output
 from tutelage.tasks.boxes import Boxes
 from tutelage.tasks.classes import Classes
 from tutelage.tasks.language import Language
@@ -40,7 +40,6 @@ __all__ = [
     "Values",
     "infer_task",
     "task_of",
-    "task_of_metrics",
     "with_companions",
 ]
 
@@ -122,15 +121,6 @@ def with_companions(names: Collection[str], objective: Objective) -> set[str]:
     kind = objective.output_kind
     tasks = TASKS.values() if kind is None else (TASKS[kind],)
     return set(names).union(*(each.with_companions(names) for each in tasks))
-
-
-def task_of_metrics(names: Collection[str]) -> Task:
-    """Return the task that metrics of a log are of, as far as their names tell."""
-    if "perplexity" in names:
-        return TASKS["language"]
-    if "label_accuracy" in names or set(ONE_LABEL) <= set(names):
-        return TASKS["binary"]
-    return TASKS["values" if "mse" in names or "teacher_mse" in names else "classes"]
 
 
 def _by_labels(labels: Tensor) -> Task:

@@ -17,7 +17,7 @@ from tutelage.labels import UNLABELLED
 from tutelage.labels import known as known_of
 from tutelage.objectives import BinaryLabels, Objective, binary_targets
 from tutelage.objectives._binary import known_labels
-from tutelage.tasks.calibration import Calibration, calibration, reliability
+from tutelage.tasks.calibration import reliability
 from tutelage.tasks.metrics import check_same_examples
 from tutelage.tasks.outputs import Outputs
 from tutelage.tasks.task import MOST_CLASSES, NO_SUMMARY, Summary, Task, Words, means_of
@@ -84,20 +84,12 @@ class Binary(Task):
         student, teacher = outputs.student, outputs.comparable_teacher
         if student is None or teacher is None or student.ndim != 2:  # noqa: PLR2004
             return {}
-        found = mean_binary_kl(student, teacher)
+        found = binary_targets(student.double(), teacher.double(), 1.0).mean().item()
         return {"kl": found} if math.isfinite(found) else {}
-
-    def calibrate(self, outputs: Outputs, held_out: Outputs | None = None) -> Calibration | None:
-        """Return the calibration of the probability that a label is true; None of soft labels."""
-        if not self._has_answers(outputs):
-            return None
-        fits = held_out is not None and self._has_answers(held_out)
-        other = (held_out.student, held_out.labels) if held_out is not None and fits else None
-        return calibration(outputs.student, outputs.labels, other, binary=True)  # pyright: ignore
 
     def summarize(self, seeds: Sequence[Outputs]) -> Summary:
         """Return the reliability; of not too many labels their average precisions too."""
-        if not all(map(self._has_answers, seeds)):
+        if not all(map(self.has_probabilities, seeds)):
             return NO_SUMMARY
         pairs = [(each.student, each.labels) for each in seeds if each.student is not None]
         logits, labels = (torch.cat(each) for each in zip(*pairs, strict=True))
@@ -183,7 +175,7 @@ class Binary(Task):
             low[own, label] = min(logits[:, label].min().item(), 0.0) - 1
             yield own.tolist(), *((high, low) if true else (low, high))
 
-    def _has_answers(self, outputs: Outputs) -> bool:
+    def has_probabilities(self, outputs: Outputs) -> bool:
         """Tell whether labels are known and 0 or 1, and logits finite."""
         logits, labels = outputs.student, outputs.labels
         if logits is None or not isinstance(labels, Tensor):
@@ -269,15 +261,6 @@ def binary_agreement(student: Tensor, teacher: Tensor) -> float:
     check_same_examples(student, teacher)
     same = ((student > 0) == (teacher > 0)).double()
     return same.masked_fill(student.isnan() | teacher.isnan(), torch.nan).mean().item()
-
-
-def mean_binary_kl(student: Tensor, teacher: Tensor) -> float:
-    """Mean over examples and labels of KL(σ(v) ‖ σ(z)), in nats; computed in float64.
-
-    Shape:
-        Logits of both, `[examples, labels]`.
-    """
-    return binary_targets(student.double(), teacher.double(), 1.0).mean().item()
 
 
 def right_labels(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,7 @@ from tutelage.nested import describe
 from tutelage.objectives import HardLabels, Objective, soft_targets
 from tutelage.tasks.calibration import (
     BINS,
-    Calibration,
     binned,
-    calibration,
     check_several_logits,
     confidences,
     labelled,
@@ -95,17 +93,9 @@ class Classes(Task):
         # Where the student alone rules out a class there is none.
         return {"kl": found} if math.isfinite(found) else {}
 
-    def calibrate(self, outputs: Outputs, held_out: Outputs | None = None) -> Calibration | None:
-        """Return the calibration; None without labels, or where a logit is infinite."""
-        if not self._has_probabilities(outputs):
-            return None
-        fits = held_out is not None and self._has_probabilities(held_out)
-        other = (held_out.student, held_out.labels) if held_out is not None and fits else None
-        return calibration(outputs.student, outputs.labels, other)  # pyright: ignore
-
     def summarize(self, seeds: Sequence[Outputs]) -> Summary:
         """Return the reliability; of not too many classes similarities and recalls too."""
-        if not all(map(self._has_probabilities, seeds)):
+        if not all(map(self.has_probabilities, seeds)):
             return NO_SUMMARY
         pairs = [(each.student, each.labels) for each in seeds if each.student is not None]
         confidence, correct = zip(*(confidences(*each) for each in pairs), strict=True)
@@ -203,7 +193,7 @@ class Classes(Task):
         integers = isinstance(labels, Tensor) and not labels.is_floating_point()
         return integers and labels.ndim == 1 and bool(known_of(labels).any())
 
-    def _has_probabilities(self, outputs: Outputs) -> bool:
+    def has_probabilities(self, outputs: Outputs) -> bool:
         """Tell whether labels are classes that outputs have finite logits for."""
         logits = outputs.student
         if logits is None or logits.ndim != 2 or _is_single(logits) or not self._has_ids(outputs):  # noqa: PLR2004

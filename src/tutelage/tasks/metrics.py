@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
@@ -172,43 +172,6 @@ def places(names: Iterable[Name]) -> dict[Name, list[int]]:
     return found
 
 
-def by_group(
-    metric: Metric,
-    output: Tensor,
-    labels: Tensor,
-    groups: Sequence[str | int] | Tensor,
-    name: str = "metric",
-) -> dict[str, float]:
-    """Return a metric for the examples of each group, by group, in order of first occurrence.
-
-    Args:
-        metric: A function of (outputs, labels), or an object with reset, update and compute.
-        output: Outputs of the model, `[examples, …]`.
-        labels: `[examples, …]`.
-        groups: The group of each example, `[examples]`: names or numbers.
-        name: The metric's name, for messages.
-
-    Raises:
-        ArgumentError: The numbers of groups, labels and outputs differ, or the metric fails.
-
-    >>> import torch
-    >>> from tutelage.evaluation import accuracy
-    >>> logits, labels = torch.tensor([[2.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1, 1])
-    >>> by_group(accuracy, logits, labels, ["day", "night", "day"])
-    {'day': 1.0, 'night': 0.0}
-    """
-    names = [str(each) for each in (groups.tolist() if isinstance(groups, Tensor) else groups)]
-    if not len(names) == len(output) == len(labels):
-        raise ArgumentError(
-            f"`groups` and `labels` must have one entry for each of {len(output)} outputs, got "
-            f"{len(names)} and {len(labels)}; give the group of every example"
-        )
-    return {
-        group: evaluate_metric(name, metric, output[members], labels[members])
-        for group, members in places(names).items()
-    }
-
-
 def evaluate_metric(
     name: str, metric: Metric, output: Any, labels: Any, rows: Rows | None = None
 ) -> float:
@@ -216,28 +179,16 @@ def evaluate_metric(
     try:
         if isinstance(metric, RowMetric):
             rows = Rows.single(len(output)) if rows is None else rows
-            value = metric.of_rows(output, labels, rows)
-        elif isinstance(metric, UpdatedMetric):
+            return float(metric.of_rows(output, labels, rows))
+        if isinstance(metric, UpdatedMetric):
             metric.reset()
             metric.update(output, labels)
-            value = metric.compute()
-        elif callable(metric):
-            value = metric(output, labels)
-        else:
-            raise ArgumentError(
-                f"metric `{name}` must be a function of (outputs, labels), or an object with "
-                f"reset, update and compute, got {type(metric).__name__}; pass one of these"
-            )
+            return float(metric.compute())
+        return float(metric(output, labels))
     except TutelageError:
         raise
     except Exception as error:
         raise ArgumentError(
             f"metric `{name}` failed on outputs {describe(output)} and labels {describe(labels)} "
-            f"with {in_short(error)}; correct it, or leave it out"
-        ) from error
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ArgumentError(
-            f"metric `{name}` must give one number, got {value!r}; reduce it to one"
+            f"with {in_short(error)}; it must return one number"
         ) from error

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError
 from tutelage.objectives import Objective
-from tutelage.tasks.calibration import Calibration, Reliability
+from tutelage.tasks.calibration import Calibration, Reliability, calibration
 from tutelage.tasks.metrics import STANDARD, CountedMetric, Metric
 from tutelage.tasks.outputs import Outputs
 
@@ -137,8 +137,20 @@ class Task(ABC):
         return {}
 
     def calibrate(self, outputs: Outputs, held_out: Outputs | None = None) -> Calibration | None:
-        """Return the calibration, at a temperature fitted on other outputs too; None without."""
-        return None
+        """Return the calibration, also at a temperature fitted on other outputs.
+
+        None where outputs have no probabilities of their labels.
+        """
+        if not self.has_probabilities(outputs):
+            return None
+        fits = held_out is not None and self.has_probabilities(held_out)
+        other = (held_out.student, held_out.labels) if held_out is not None and fits else None
+        binary = self.name == "binary"
+        return calibration(outputs.student, outputs.labels, other, binary=binary)  # pyright: ignore
+
+    def has_probabilities(self, outputs: Outputs) -> bool:
+        """Tell whether some labels are known, and outputs are finite logits of what they name."""
+        return False
 
     def summarize(self, seeds: Sequence[Outputs]) -> Summary:
         """Return what the outputs of one arm's models, one for each seed, tell."""
