@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import tutelage as tl
 from recipe_sources import RECIPE, SOURCE
 from tutelage.cli import app
-from tutelage.cli.starting import TASKS
+from tutelage.cli.init import TASKS
 
 
 @pytest.fixture(autouse=True)
@@ -144,23 +144,6 @@ def test_show_lists_what_a_layer_map_may_name():
     shown = invoke("show", "job.py:blocks", "--depth", "1").stdout
     assert "and 8 layers inside of these (--depth 2)" in shown
     assert "layer_map: {0: 3}" in shown
-
-
-@pytest.mark.parametrize(
-    ("file", "advice"),
-    [
-        ("run.json", "tutelage report mine shows the run"),
-        ("results.json", "tutelage report mine shows the study"),
-        ("student/config.json", "write hf:mine/student"),
-        ("config.json", "write hf:mine"),
-    ],
-)
-def test_show_of_another_folder_says_what_to_do(job, file, advice):
-    (job / "mine" / file).parent.mkdir(parents=True)
-    (job / "mine" / file).write_text("{}")
-    done = invoke("show", "mine")
-    assert done.exit_code == 1
-    assert advice in done.stderr
 
 
 def test_show_takes_an_architecture_without_weights():

@@ -11,7 +11,7 @@ from PIL import Image
 import tutelage as tl
 from tutelage.datasets import load_data
 from tutelage.layers import ImageInputs, Prepared
-from tutelage.recipes.building import _note_enlarged
+from tutelage.recipes.building import _warn_if_enlarged
 from tutelage.reports import read_record
 from tutelage.wants import OUTPUT
 
@@ -54,8 +54,7 @@ def test_images_that_a_model_enlarges_are_told(folder, caplog, resize, told):
     data = load_data("data", {"train": folder})
     model = Prepared(tl.students.mlp(3, 2), ImageInputs(resize))
     with caplog.at_level(logging.WARNING, "tutelage.recipes"):
-        _note_enlarged(f"student of {resize}", model, data)
-        _note_enlarged(f"student of {resize}", model, data)
+        _warn_if_enlarged("student", model, data)
     assert len(caplog.messages) == int(told)
     assert not told or f"of 32 × 40 pixels to {49 if resize == 49 else 64}" in caplog.messages[0]
 

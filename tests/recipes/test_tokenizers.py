@@ -96,13 +96,13 @@ OTHERS = {
 
 @pytest.mark.parametrize("objective", OTHERS.values(), ids=OTHERS)
 def test_other_objectives_are_refused_before_anything_runs(objective):
-    with pytest.raises(tl.RecipeError, match=r"`?objective.*AlignedKL or ALM .* another tokenizer"):
+    with pytest.raises(tl.TutelageError, match="another tokenizer"):
         tl.Recipe(VALUES | {"objective": objective}).run()
     assert not Path("runs/recipe/student.safetensors").exists()
     stages = [{"objective": {"AlignedKL": {}}, "epochs": 1}, {"objective": objective, "epochs": 1}]
     values = {key: each for key, each in VALUES.items() if key != "objective"}
     training = {"batch_size": 2}
-    with pytest.raises(tl.RecipeError, match="AlignedKL or ALM"):
+    with pytest.raises(tl.TutelageError, match="another tokenizer"):
         tl.Recipe(values | {"stages": stages, "training": training}).run()
 
 

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from tutelage import __version__
-from tutelage.cli import jobs, models, pages, starting, stores
+from tutelage.cli import folders, recipes
+from tutelage.cli.init import init
 
 app = typer.Typer(
     name="tutelage",
@@ -38,18 +39,18 @@ def _options(
 
 
 for _command in (
-    starting.init,
-    jobs.distill,
-    jobs.study,
-    stores.label,
-    jobs.evaluate,
-    jobs.predict,
-    jobs.export,
-    pages.report,
-    models.show,
-    stores.verify,
-    jobs.schema,
-    pages.demo,
+    init,
+    recipes.distill,
+    recipes.study,
+    recipes.label,
+    recipes.evaluate,
+    recipes.predict,
+    recipes.export,
+    folders.report,
+    folders.show,
+    folders.verify,
+    recipes.schema,
+    folders.demo,
 ):
     app.command()(_command)
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import errno
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from pydantic import BaseModel, RootModel
+from pydantic import RootModel
 from torch import Tensor, nn
 
 from tutelage import references
 from tutelage.data import Chain, randomness
-from tutelage.datasets import DataOptions, Splits, TableInputs
+from tutelage.datasets import DataOptions, Splits
 from tutelage.datasets import load_data as load_by_reference
 from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, DataError, RecipeError, TutelageError, in_short
@@ -63,84 +64,84 @@ _FROM_DATA = ("data", "features", "outputs")
 """Arguments of a user's function that are taken from the data of the recipe."""
 _PACKAGES = ("objectives", "teachers", "data", "evaluation", "layers")
 """Packages whose functions and classes a recipe may name without their module."""
+_WRONG_ARGUMENTS = (TypeError, ValueError, NotImplementedError)
 _ENLARGED = 1.5
-_TRIED_STEPS = 4
+_DRY_RUN_STEPS = 4
 
 
-@dataclass
 class Builder:
     """Builds objects; errors name the line of the recipe.
-
-    What objects may depend on becomes known in the order of these attributes, and is set by `Job`.
 
     Args:
         document: For the lines.
         out: The folder of the recipe, for the layers that are chosen by examples.
         seed: Under which models are made.
         trust: Whether models may run code of their own, see `references.load_model`.
+        tunes: Whether the teacher is fine-tuned, and so gets outputs for the labels of the data.
+
+    Attributes, which become known in this order:
         data: The data of the recipe.
         tokens: How texts become the student's tokens; None where the data has none.
-        teacher_outputs: How many outputs teachers must have; None for those that they have.
         class_names: By place, the names of the classes of the teachers that were loaded.
         teacher: For students that are made from its layers.
-        table_inputs: The preprocessing of rows, of a student that is already trained; None to fit
-            it to the data.
-        outputs: The number of a student's outputs, where the data has no labels that tell it.
-        scale: Mean and deviation of the values that students learn; None to leave them.
         layer_map: Which layer of the teacher each layer of the student is; None if it is not made
             from these.
+        outputs: The number of a student's outputs, where the data has no labels that tell it.
+        scale: Mean and deviation of the values that students learn; None to leave them.
     """
 
-    document: Document
-    out: Path = Path()
-    seed: int = 0
-    trust: bool = False
-    data: Any = None
-    tokens: TextInputs | None = None
-    teacher_outputs: int | None = None
-    class_names: dict[Place, tuple[str, ...] | None] = field(default_factory=dict)
-    teacher: Any = None
-    table_inputs: TableInputs | None = None
-    outputs: int | None = None
-    scale: tuple[Tensor, Tensor] | None = None
-    layer_map: Mapping[str, str] | None = None
+    def __init__(
+        self, document: Document, out: Path, seed: int, *, trust: bool = False, tunes: bool = False
+    ) -> None:
+        self.document, self.out, self.seed, self.trust = document, out, seed, trust
+        self.tunes = tunes
+        self.data: Any = None
+        self.tokens: TextInputs | None = None
+        self.class_names: dict[Place, tuple[str, ...] | None] = {}
+        self.teacher: Any = None
+        self.layer_map: Mapping[str, str] | None = None
+        self.outputs: int | None = None
+        self.scale: tuple[Tensor, Tensor] | None = None
 
     @contextmanager
-    def at(self, place: Place) -> Iterator[None]:
-        """Name the place in the library's errors; any others are those of the user's code."""
+    def at(self, place: Place, *kinds: type[Exception]) -> Iterator[None]:
+        """Name the place in the library's errors.
+
+        Errors of other `kinds` mean that the recipe's arguments are wrong; all others are those of
+        the user's code, and are left as they are.
+        """
+        where = self.document.where(place)
         try:
             yield
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            raise RecipeError(
-                f"{self.document.where(place)}: `{dotted(place)}` must be a shorter name, got "
-                f"{error.strerror}; correct it"
-            ) from error
         except TutelageError as error:
             if str(error).startswith(self.document.source) or len(error.args) != 1:
                 raise
             kind = RecipeError if isinstance(error, ArgumentError) else type(error)
-            raise kind(f"{self.document.where(place)}: {error}") from error
+            raise kind(f"{where}: {error}") from error
+        except (OSError, *kinds) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+                raise
+            raise RecipeError(
+                f"{where}: `{dotted(place)}` must be given what it accepts, got: "
+                f"{in_short(error)}; correct that"
+            ) from error
 
     @contextmanager
-    def arguments_at(self, place: Place) -> Iterator[None]:
-        """As `at`, where any error of arguments means that those of the recipe are wrong."""
+    def named(self, *section: str) -> Iterator[None]:
+        """Name the line of a setting of a section that the library finds outside its range."""
         try:
-            with self.at(place):
-                yield
-        except TutelageError:
+            yield
+        except ArgumentError as error:
+            found = re.match(r"`(\w+)`", str(error))
+            name = found[1] if found else ""
+            for place in ((*section, name), (name,)):
+                if place in self.document.origins and not isinstance(error, RecipeError):
+                    raise RecipeError(f"{self.document.where(place)}: {error}") from error
             raise
-        except (TypeError, ValueError, NotImplementedError) as error:
-            raise RecipeError(
-                f"{self.document.where(place)}: `{dotted(place)}` must be given what it accepts, "
-                f"got: {in_short(error)}; correct that"
-            ) from error
 
     def value(self, given: Any, place: Place) -> Any:  # noqa: PLR0911 - a case for each kind
         """Return the object of a part of a recipe."""
         makers: dict[type, Callable[[Any, Place], Any]] = {
-            ObjectiveSpec: self.objective,
             TransformSpec: self.transform,
             OptimizerChoice: self.optimizer,
             SchedulerChoice: self.scheduler,
@@ -150,10 +151,12 @@ class Builder:
         }
         if type(given) in makers:
             return makers[type(given)](given, place)
+        if isinstance(given, ObjectiveSpec):
+            return self.objective(given.root, place)
         if isinstance(given, RootModel):
             return self.value(given.root, place)
         if isinstance(given, Choice):
-            [(name, arguments)] = given.chosen().items()
+            name, arguments = given.one()
             return self.call(name, arguments, (*place, name))
         if isinstance(given, Arguments):
             return self.call("", given, place)
@@ -174,13 +177,11 @@ class Builder:
         """
         if not isinstance(given, Section):
             return dict(given or {})
-        found = {
-            name: self.value(getattr(given, name), (*place, name))
-            for name, each in type(given).model_fields.items()
-            if name in given.model_fields_set
-            and name not in omit
-            and not _same(getattr(given, name), each.default)
-        }
+        found: dict[str, Any] = {}
+        for name, field in type(given).model_fields.items():
+            value = getattr(given, name)
+            if name in given.model_fields_set and name not in omit and value != field.default:
+                found[name] = self.value(value, (*place, name))
         if found.get(LAYER_MAP) == FROM_STUDENT:
             if self.layer_map is None:
                 raise RecipeError(
@@ -194,7 +195,7 @@ class Builder:
     def call(self, name: str, given: Arguments | Mapping[str, Any] | None, place: Place) -> Any:
         """Return what a class or a function makes of its arguments."""
         arguments = self.arguments(given, place, omit=("weight",) if _weighed(given) else ())
-        with self.arguments_at(place):
+        with self.at(place, *_kinds(name)):
             target = _target(name, given, place)
             if target is Retokenized:
                 read = getattr(getattr(given, "teacher", None), "root", None)
@@ -206,17 +207,16 @@ class Builder:
                 if each.kind is each.VAR_POSITIONAL
                 for value in arguments.pop(each.name, ())
             ]
-            with _sizes() if ":" not in name else nullcontext():
-                return target(*positional, **arguments)
+            return target(*positional, **arguments)
 
-    def objective(self, given: ObjectiveSpec, place: Place) -> Objective:
+    def objective(self, given: Choice | list[Choice], place: Place) -> Objective:
         """Return a weighted sum."""
-        sums = given.root if isinstance(given.root, list) else [given.root]
-        places = [(*place, str(at)) for at in range(len(sums))] if sums is given.root else [place]
+        sums = given if isinstance(given, list) else [given]
+        places = [(*place, str(at)) for at in range(len(sums))] if sums is given else [place]
         terms = [
             self._term(name, arguments, (*where, name))
             for each, where in zip(sums, places, strict=True)
-            for name, arguments in cast("Choice", each).chosen().items()
+            for name, arguments in each.chosen().items()
         ]
         if not terms:
             raise RecipeError(
@@ -232,7 +232,7 @@ class Builder:
         elif given and "weight" in given:
             weight, given = given["weight"], {key: given[key] for key in given if key != "weight"}
         found = self.call(name, given, place)
-        with self.arguments_at(place):
+        with self.at(place, Exception):
             if not isinstance(found, Objective):
                 raise ArgumentError(
                     f"`{dotted(place)}` must be an objective, got {type(found).__name__}; name a "
@@ -240,41 +240,36 @@ class Builder:
                 )
             if isinstance(weight, float) and weight > torch.finfo(torch.float32).max:
                 raise ArgumentError(f"`weight` must be a float32, got {weight}; give less")
-            with _sizes():
-                return found if weight == 1 else found * weight
+            return found if weight == 1 else found * weight
 
     def transform(self, given: TransformSpec, place: Place) -> Any:
         """Return a transform; a list is a chain."""
-        if isinstance(given.root, list):
-            found = [self.transform(each, (*place, str(at))) for at, each in enumerate(given.root)]
-            with self.arguments_at(place):
-                return Chain(found)
-        return self.value(given.root, place)
+        if not isinstance(given.root, list):
+            return self.value(given.root, place)
+        found = [self.transform(each, (*place, str(at))) for at, each in enumerate(given.root)]
+        with self.at(place, *_WRONG_ARGUMENTS):
+            return Chain(found)
 
     def optimizer(self, given: Choice, place: Place) -> MakeOptimizer:
         """Return what makes an optimizer, tried on a small parameter."""
         kind, arguments, place = self._named(given, place)
         make = partial(kind, **arguments) if arguments else kind
-        with self.arguments_at(place):
-            _dry_run(make, None)
+        with self.at(place, Exception):
+            _dry_run(make)
         return make
 
     def scheduler(self, given: Choice, place: Place) -> MakeScheduler:
         """Return what makes a scheduler, tried on a small parameter."""
         kind, arguments, place = self._named(given, place)
-        with self.arguments_at(place):
-            if isinstance(kind, type) and issubclass(kind, Schedule):
-                make: Any = ScheduledRate(kind(**arguments))
-            else:
-                known = parameters(kind)
-                counts = [each for each in STEP_COUNT_PARAMETERS if each in known]
-                counts = tuple(each for each in counts if each not in arguments)
-                make = StepScheduler(kind, arguments, counts)
+        with self.at(place, Exception):
+            missing = parameters(kind).keys() - arguments
+            counts = tuple(each for each in STEP_COUNT_PARAMETERS if each in missing)
+            make = StepScheduler(kind, arguments, counts)
             _dry_run(torch.optim.SGD, make)
         return make
 
     def _named(self, given: Choice, place: Place) -> tuple[Any, dict[str, Any], Place]:
-        [(name, found)] = given.chosen().items()
+        name, found = given.one()
         place = (*place, name)
         arguments = self.arguments(found, place)
         with self.at(place):
@@ -286,50 +281,80 @@ class Builder:
         with self.at(place):
             if ":" in name:
                 return find(dotted(place), name)
-            packages = [import_module(f"tutelage.{each}") for each in _PACKAGES]
-            known = {each: getattr(found, each) for found in packages for each in found.__all__}
-            if name not in known:
-                raise ArgumentError(
-                    f"`{dotted(place)}` must be a function of the library, package.module:name or "
-                    f"file.py:name, got {name!r}; correct it"
-                )
-            return known[name]
+            for package in _PACKAGES:
+                found = import_module(f"tutelage.{package}")
+                if name in found.__all__:
+                    return getattr(found, name)
+            raise ArgumentError(
+                f"`{dotted(place)}` must be a function of the library, package.module:name or "
+                f"file.py:name, got {name!r}; correct it"
+            )
 
     def model(self, given: ModelName, place: Place) -> Any:
         """Return a teacher: a module, a teacher of another kind, or the folder of a store."""
-        if is_store(given.root):
-            return given.root
-        argument = dotted(place)
+        name, argument = given.root, dotted(place)
+        try:
+            if (Path(name) / manifest.NAME).is_file():
+                return name
+        except (OSError, ValueError):  # not a possible path
+            pass
         with self.at(place):
-            found = self.made(self.maker(argument, given.root, self.teacher_outputs))
+            tuned = self.tunes and place == ("teacher",)
+            outputs = self.number_of_outputs() if tuned else None
+            found = self.made(self.maker(argument, name, outputs))
             columns = self.data.columns
             if isinstance(found, Teacher) and columns is not None:
                 found = references.with_columns(found, columns)
             if isinstance(found, (nn.Module, Teacher)):
                 self.class_names[place] = references.class_names(found)
-            _note_enlarged(argument, found, self.data)
+            _warn_if_enlarged(argument, found, self.data)
             if Retokenized.__name__ in place:  # `call` makes one of it
                 return found
-            return read_as_student(argument, found, given.root, self.tokens, trust=self.trust)
+            return read_as_student(argument, found, name, self.tokens, trust=self.trust)
 
     def student_maker(self, given: StudentSpec, place: Place) -> Callable[[], Any] | nn.Module:
         """Return what makes fresh students, or one that is made from the teacher's layers."""
+        return self._student(given, place)[0]
+
+    def student(self, given: StudentSpec, place: Place) -> nn.Module:
+        """Return a fresh student."""
+        maker = self.student_maker(given, place)
+        with self.at(place):
+            found = maker if isinstance(maker, nn.Module) else self.made(maker)
+            _warn_if_enlarged(dotted(place), found, self.data)
+            return as_module(dotted(place), deepcopy(found), "to be trained")
+
+    def map_of(self, given: StudentSpec | None, place: Place) -> dict[str, str] | None:
+        """Return which layer of the teacher each layer of a student is, if it is made of them."""
+        return self._student(given, place)[1] if given and uses_teacher(given) else None
+
+    def _student(
+        self, given: StudentSpec, place: Place
+    ) -> tuple[Callable[[], Any] | nn.Module, dict[str, str] | None]:
+        """Return a student, or what makes it, and the map of its layers."""
         root: Any = given.root
         if isinstance(root, ModelName):
             with self.at(place):
                 check_student(dotted(place), root.root, self.tokens, trust=self.trust)
                 maker = self.maker(dotted(place), root.root, self.number_of_outputs())
-                return self._scaled(maker) if is_python(root.root) else maker
+            return (self._scaled(maker) if is_python(root.root) else maker), None
         make, arguments, place = self._named(root, place)
-        with self.arguments_at(place):
-            if "teacher" not in parameters(make):
+        name, given_arguments = root.one()
+        with self.at(place, *_WRONG_ARGUMENTS):
+            if "teacher" not in _parameters_of(make):
                 maker = self._made_by(dotted(place), make, arguments)
-                if ":" not in place[-1]:
-                    with _sizes():
+                if ":" not in name:
+                    with self.at(place, Exception):
                         self.made(maker)  # before it is made for each seed of a study
-                return self._scaled(maker)
-            kept = self._of_teacher(make, root, arguments)
-            return kept if isinstance(kept, nn.Module) else kept.student
+                return self._scaled(maker), None
+            teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
+            if _looks_at_examples(given_arguments):
+                arguments.pop(EXAMPLES, None)
+                some = spread(self.data, getattr(given_arguments, EXAMPLES))
+                kept = kept_student(make, teacher, some, arguments, self.out, self.seed)
+            else:
+                kept = make(teacher, **arguments)
+        return (kept.student, dict(kept.layer_map)) if isinstance(kept, Kept) else (kept, None)
 
     def _scaled(self, maker: Callable[[], Any]) -> Callable[[], Any]:
         """Return what makes new networks that give values on the scale of the labels."""
@@ -346,34 +371,6 @@ class Builder:
             return Rescaled(found, *scale)
 
         return make
-
-    def student(self, given: StudentSpec, place: Place) -> nn.Module:
-        """Return a fresh student."""
-        maker = self.student_maker(given, place)
-        with self.at(place):
-            found = maker if isinstance(maker, nn.Module) else self.made(maker)
-            _note_enlarged(dotted(place), found, self.data)
-            return as_module(dotted(place), deepcopy(found), "to be trained")
-
-    def map_of(self, given: StudentSpec | None, place: Place) -> dict[str, str] | None:
-        """Return which layer of the teacher each layer of a student is, if it is made of them."""
-        if not uses_teacher(given):
-            return None
-        root: Any = cast("StudentSpec", given).root
-        make, arguments, place = self._named(root, place)
-        with self.arguments_at(place):
-            kept = self._of_teacher(make, root, arguments)
-        return dict(kept.layer_map) if isinstance(kept, Kept) else None
-
-    def _of_teacher(self, make: Any, given: Choice, arguments: dict[str, Any]) -> Any:
-        """Return what a function makes of the teacher, and of examples if it looks at these."""
-        [(name, found)] = given.chosen().items()
-        teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
-        if not _looks_at_examples(found):
-            return make(teacher, **arguments)
-        others = {key: each for key, each in arguments.items() if key != EXAMPLES}
-        some = spread(self.data, getattr(found, EXAMPLES))
-        return kept_student(make, teacher, some, others, self.out, self.seed)
 
     def maker(self, argument: str, reference: str, outputs: int | None) -> Callable[[], Any]:
         """Return what makes the model of a reference anew at every call.
@@ -404,9 +401,7 @@ class Builder:
                 f"`{argument}` must be told its number of outputs by the labels of the data or by "
                 "a teacher, got neither; name a function without the argument `outputs`"
             )
-        prepare = None
-        if "features" in wanted:
-            prepare = self.table_inputs or self.data.table_inputs()
+        prepare = self.data.table_inputs() if "features" in wanted else None
         known = {"data": self.data, "outputs": outputs, "features": prepare and prepare.features}
         arguments = {name: known[name] for name in _FROM_DATA if name in wanted} | dict(given or {})
         make = partial(function, **arguments)
@@ -432,16 +427,26 @@ class Builder:
         with self.at(("data",)), randomness.preserved():
             randomness.seed_everything(self.seed)
             if isinstance(options, str) and is_python(options):
-                found = load("data", options)
+                found: Any = load("data", options)
                 if isinstance(found, Splits):
                     return found
-                options = _as_options(found)
+                known = {"train", "val", "test", "unlabelled"}
+                is_dict = isinstance(found, dict)
+                if isinstance(found, nn.Module) or (
+                    is_dict and not {"train"} <= found.keys() <= known
+                ):
+                    raise DataError(
+                        "`data` must name data, or a dict of data sets with the keys train, val, "
+                        "test and unlabelled, of which only train must be there, got "
+                        f"{describe(found)}; give one"
+                    )
+                options = DataOptions(**found) if is_dict else DataOptions(train=found)
             return load_by_reference("data", options, load)
 
 
 @dataclass(frozen=True)
 class StepScheduler:
-    """A scheduler of PyTorch whose length is the number of optimizer steps.
+    """A scheduler of PyTorch over all optimizer steps, or a schedule that scales the learning rate.
 
     Args:
         kind: Its class.
@@ -449,7 +454,7 @@ class StepScheduler:
         counts: The parameters that count optimizer steps.
     """
 
-    kind: Callable[..., torch.optim.lr_scheduler.LRScheduler]
+    kind: Callable[..., Any]
     arguments: Mapping[str, Any]
     counts: tuple[str, ...] = ()
 
@@ -461,33 +466,23 @@ class StepScheduler:
         self, optimizer: torch.optim.Optimizer, steps: int
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Make the scheduler."""
-        return self.kind(optimizer, **self.arguments, **dict.fromkeys(self.counts, steps))
-
-
-@dataclass(frozen=True)
-class ScheduledRate:
-    """Multiplies the learning rate by a schedule."""
-
-    schedule: Schedule
-
-    def __repr__(self) -> str:
-        return f"learning rate * {self.schedule!r}"
-
-    def __call__(
-        self, optimizer: torch.optim.Optimizer, steps: int
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Make a scheduler that is at progress step / steps."""
+        if not (isinstance(self.kind, type) and issubclass(self.kind, Schedule)):
+            return self.kind(optimizer, **self.arguments, **dict.fromkeys(self.counts, steps))
+        schedule = self.kind(**self.arguments)
         return torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.schedule(step / max(1, steps))
+            optimizer, lambda step: schedule(step / max(1, steps))
         )
 
 
-def is_store(reference: str) -> bool:
-    """Tell whether a reference is the folder of stored targets."""
-    try:
-        return (Path(reference) / manifest.NAME).is_file()
-    except (OSError, ValueError):  # no possible path
-        return False
+def _dry_run(make: Any, schedule: StepScheduler | None = None) -> None:
+    """Make an optimizer and a scheduler for a small parameter, and step both."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros(2, 2)
+    optimizer = make([parameter])
+    scheduler = None if schedule is None else schedule(optimizer, _DRY_RUN_STEPS)
+    optimizer.step()
+    if scheduler is not None:
+        scheduler.step()
 
 
 def as_module(argument: str, found: Any, why: str) -> nn.Module:
@@ -510,7 +505,7 @@ def uses_teacher(given: StudentSpec | None, *, examples: bool = False) -> bool:
     root = None if given is None else given.root
     if not isinstance(root, Choice):
         return False
-    [(name, found)] = root.chosen().items()
+    name, found = root.one()
     if examples:
         return _looks_at_examples(found)
     return "teacher" in _parameters_of(_target(name, found, ("student", name)))
@@ -527,13 +522,13 @@ def _target(name: str, given: Any, place: Sequence[str]) -> Any:
     return find(dotted(tuple(place[:-1])), name)
 
 
+def _kinds(name: str) -> tuple[type[Exception], ...]:
+    """Return the errors that mean wrong arguments: of the library's own classes any."""
+    return _WRONG_ARGUMENTS if ":" in name else (Exception,)
+
+
 def _weighed(given: Any) -> bool:
     return isinstance(given, Arguments) and "weight" in type(given).model_fields
-
-
-def _same(value: Any, default: Any) -> bool:
-    """Tell whether a value is the default: 1 is not True."""
-    return not isinstance(value, BaseModel) and value == default and type(value) is type(default)
 
 
 def _parameters_of(function: Any) -> set[str]:
@@ -544,41 +539,8 @@ def _parameters_of(function: Any) -> set[str]:
         return set()
 
 
-def _as_options(found: Any) -> DataOptions:
-    known = {"train", "val", "test", "unlabelled"}
-    if not isinstance(found, (dict, nn.Module)):
-        return DataOptions(train=found)
-    if isinstance(found, nn.Module) or not {"train"} <= found.keys() <= known:
-        raise DataError(
-            "`data` must name data, or a dict of data sets with the keys train, val, test "
-            f"and unlabelled, of which only train must be there, got {describe(found)}; give one"
-        )
-    return DataOptions(**found)
-
-
-def _dry_run(make: Any, schedule: Any) -> None:
-    """Make an optimizer and a scheduler for a small parameter, and step both."""
-    parameter = nn.Parameter(torch.zeros(2, 2))
-    parameter.grad = torch.zeros(2, 2)
-    with _sizes():
-        optimizer = make([parameter])
-        scheduler = None if schedule is None else schedule(optimizer, _TRIED_STEPS)
-        optimizer.step()
-        if scheduler is not None:
-            scheduler.step()
-
-
-@contextmanager
-def _sizes() -> Iterator[None]:
-    """Make one error of those that sizes out of range lead to in code that is not the user's."""
-    try:
-        yield
-    except (RuntimeError, ArithmeticError, AssertionError, LookupError, MemoryError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
-
-
-def _note_enlarged(argument: str, model: Any, data: Splits) -> None:
-    """Warn, once, of a model that takes the time for large images and is given small ones."""
+def _warn_if_enlarged(argument: str, model: Any, data: Splits) -> None:
+    """Warn of a model that takes the time for large images and is given small ones."""
     prepare = model.prepare if isinstance(model, Prepared) else None
     if data.form != "image" or not isinstance(prepare, ImageInputs) or prepare.resize is None:
         return
@@ -586,14 +548,8 @@ def _note_enlarged(argument: str, model: Any, data: Splits) -> None:
     height, width = (first[0] if isinstance(first, tuple) else first).shape[-2:]
     edge = prepare.resize if isinstance(prepare.resize, int) else min(prepare.resize)
     if edge > _ENLARGED * min(height, width):
-        _warn_once(
-            f"`{argument}` enlarges images of {height} × {width} pixels to {edge}, which takes "
-            f"time and adds no detail: write image_size: {edge} if the files are larger, or, for "
-            f"a model of timm or torchvision, ?size={min(height, width)} behind its name, with "
-            "which it runs on images as they are"
+        logging.getLogger("tutelage.recipes").warning(
+            "`%s` enlarges images of %d × %d pixels to %d, which takes time and adds no detail: "
+            "write image_size: %d if the files are larger, or ?size=%d behind the model's name",
+            *(argument, height, width, edge, edge, min(height, width)),
         )
-
-
-@cache
-def _warn_once(message: str) -> None:
-    logging.getLogger("tutelage.recipes").warning(message)

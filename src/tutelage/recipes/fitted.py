@@ -15,7 +15,7 @@ from tutelage.datasets import Splits
 from tutelage.errors import DataError
 from tutelage.teachers import Predictor
 
-_MOST_CATEGORIES = 255
+_MAX_CATEGORIES = 255
 
 
 def boosted_trees(data: Splits) -> Predictor:
@@ -29,41 +29,31 @@ def boosted_trees(data: Splits) -> Predictor:
         data: The data of a recipe, a table.
 
     Raises:
-        DataError: The data is no table, or has other labels than classes or one value.
+        DataError: The data is not a table, or has other labels than classes or one value.
     """
-    if data.columns is None or data.kind not in ("classes", "values"):
+    if data.columns is None or data.kind not in ("classes", "values") or len(data.labels) > 1:
         raise DataError(
             "boosted trees need a table with one column of classes or values as its label, got "
             f"{data.form or 'other data'} with labels of kind {data.kind}; name another teacher"
         )
+    values = data.kind == "values"
     rows = np.asarray(data.rows)
     labels = torch.stack([each[1] for each in data.labelled]).numpy()
-    known = ~np.isnan(labels) if data.kind == "values" else labels >= 0
-    if labels.ndim > 1 or not known.any():
-        raise DataError(
-            f"boosted trees need one label for an example, got labels of shape {labels.shape}, "
-            f"{known.sum()} of them known; name another teacher"
-        )
+    known = ~np.isnan(labels) if values else labels >= 0
+    kind: Any = HistGradientBoostingRegressor if values else HistGradientBoostingClassifier
+    columns = data.columns.inputs.columns
     coded = [
-        each.kind == "category" and len(each.categories) <= _MOST_CATEGORIES
-        for each in data.columns.inputs.columns
+        each.kind == "category" and len(each.categories) <= _MAX_CATEGORIES for each in columns
     ]
-    kinds: Any = {
-        "classes": HistGradientBoostingClassifier,
-        "values": HistGradientBoostingRegressor,
-    }
-    model = kinds[data.kind](categorical_features=coded, random_state=0)
-    model.fit(rows[known], labels[known])
-    if data.kind == "values":
-        return Predictor(partial(_predicted, model.predict, rows.shape[1]))
-    missing = sorted(set(range(len(data.classes))) - set(model.classes_.tolist()))
+    model = kind(categorical_features=coded, random_state=0).fit(rows[known], labels[known])
+    predict = model.predict if values else model.predict_proba
+    missing = [] if values else sorted(set(range(len(data.classes))) - set(model.classes_.tolist()))
     if missing:
         raise DataError(
             f"boosted trees need training rows of every class, got none of "
             f"{', '.join(data.classes[each] for each in missing)}; leave those classes out"
         )
-    predict = partial(_predicted, model.predict_proba, rows.shape[1])
-    return Predictor(predict, probabilities=True)
+    return Predictor(partial(_predicted, predict, rows.shape[1]), probabilities=not values)
 
 
 def _predicted(predict: Callable[[Any], Any], inputs: int, rows: NDArray[Any]) -> Any:

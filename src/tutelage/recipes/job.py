@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +19,13 @@ from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, RecipeError
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder, as_module, uses_teacher
-from tutelage.recipes.language import check_objectives, in_tokens
+from tutelage.recipes.language import in_tokens
 from tutelage.recipes.messages import shortened
 from tutelage.recipes.model import RecipeModel, resolved
 from tutelage.recipes.reading import Document, Place
 from tutelage.recipes.signatures import FROM_STUDENT, ModelName, parameters
 from tutelage.recipes.student_files import write_student
-from tutelage.recipes.teacher_check import Sample, r2, sample_of, scale_of, warn_of_poor_teacher
+from tutelage.recipes.teacher_check import r2, sample_of, scale_of, warn_of_poor_teacher
 from tutelage.references import text_inputs_of
 from tutelage.store import TargetStore
 from tutelage.tasks import TASKS
@@ -51,6 +49,14 @@ class Job:
         document: For the lines of its keys.
         out: The folder of everything that is made.
         trust: Whether models may run code of their own.
+
+    Attributes:
+        build: What makes objects of the recipe's parts.
+        settings: The arguments of `distill` in the section `training`.
+        objectives: The argument `objective` or `stages` of `distill`; empty until it is known.
+        data: As loaded, in the student's tokens, with classes in the order of the teacher's.
+        live_teacher: The teacher before it is fine-tuned.
+        tuned: The teacher that the student learns from; None until it is needed.
     """
 
     def __init__(
@@ -59,66 +65,87 @@ class Job:
         self.model, self.document, self.out = model, document, out
         training: Any = model.training
         self.seed: int = 0 if training is None else training.seed
-        self.build = Builder(document, out, self.seed, trust)
-        with self.named(("training",)):
+        tunes = model.fine_tune is not None
+        self.build = build = Builder(document, out, self.seed, trust=trust, tunes=tunes)
+        with build.named("training"):
             if self.seed < 0:
                 raise ArgumentError(f"`seed` must be at least 0, got {self.seed}; correct it")
-        self.settings = self.build.arguments(training, ("training",))
-        self.fine_tuning = self.build.arguments(model.fine_tune, ("fine_tune",))
-        self.labelling = self.build.arguments(model.label, ("label",))
-        self._check_together()
-        given = [resolved(model.objective), resolved(model.stages)]
-        self._needs_map = f"'{FROM_STUDENT}'" in str(given)
+        self.settings = build.arguments(training, ("training",))
+        self.fine_tuning = build.arguments(model.fine_tune, ("fine_tune",))
+        self.labelling = build.arguments(model.label, ("label",))
+        if model.label is not None and model.on_policy is not None:
+            raise RecipeError(
+                f"{document.where(('label',))}: `label` stores outputs for texts that are given, "
+                "got `on_policy` too, whose texts are new; leave one of them out"
+            )
+        self._needs_map = f"'{FROM_STUDENT}'" in str(
+            [resolved(model.objective), resolved(model.stages)]
+        )
         self.objectives = {} if self._needs_map else self._objectives()
+        self.data = Splits(None)
         self.live_teacher: Any = None
         self.tuned: Any = None
 
-    def _check_together(self) -> None:
-        """Refuse sections that exclude each other."""
-        model = self.model
-        if model.objective is not None and model.stages is not None:
-            raise RecipeError(
-                f"{self.document.where(('stages',))}: `stages` have objectives of their own, got "
-                "`objective` beside them; leave that out"
-            )
-        if model.label is not None and model.on_policy is not None:
-            raise RecipeError(
-                f"{self.document.where(('label',))}: `label` stores outputs for texts that are "
-                "given, got `on_policy` too, whose texts are new; leave one of them out"
-            )
-
     def _objectives(self) -> dict[str, Any]:
-        """Return `objective` or `stages` of `distill`; neither if there is none."""
-        if self.model.objective is not None:
-            return {"objective": self.build.objective(self.model.objective, ("objective",))}
-        if self.model.stages is None:
-            return {}
-        return {"stages": self.build.value(self.model.stages, ("stages",))}
+        given = {"objective": self.model.objective, "stages": self.model.stages}
+        return {
+            name: self.build.value(each, (name,))
+            for name, each in given.items()
+            if each is not None
+        }
+
+    def last_objective(self) -> Objective | None:
+        """Return the objective that the student is trained on last."""
+        stages = self.objectives.get("stages")
+        return stages[-1].objective if stages else self.objectives.get("objective")
+
+    def output_kind(self) -> str | None:
+        """Return what the student's outputs are, as the objectives read them."""
+        found = self.last_objective()
+        return None if found is None else found.output_kind
+
+    @property
+    def device(self) -> torch.device:
+        """Where models run."""
+        engine = self.settings.get("engine")
+        return torch.device("cpu") if engine is None else engine.torch_device()
+
+    def missing(self, key: str, example: str) -> RecipeError:
+        """Return the error that a section is missing."""
+        return RecipeError(
+            f"{self.document.source}: `{key}` must be given; add `{key}:`, {example}"
+        )
 
     def load(self, *, teacher: bool = True) -> Job:
         """Load the data, and the teacher as it is before it is fine-tuned; return this job.
 
-        The data is then in the student's tokens, and its classes in the order of the teacher's.
-
         Args:
             teacher: Whether there is a teacher.
         """
-        build = self.build
-        self.data = build.data = build.load_data(self.model.data.root)
+        build, model = self.build, self.model
+        self.data = build.data = build.load_data(model.data.root)
         if self.data.described:
             _LOG.info("Data: %s", self.data.described)
         self._find_tokens()
-        if teacher and self.model.teacher is not None:
-            self._load_teacher()
+        if teacher and model.teacher is not None:
+            self.live_teacher = build.value(model.teacher, ("teacher",))
+            if model.fine_tune is not None:
+                with build.at(("teacher",)):
+                    own = ", on texts in tokens of its own" if build.tokens is not None else ""
+                    as_module("teacher", self.live_teacher, f"to be fine-tuned{own}")
         if build.tokens is not None:
-            self.data = in_tokens(self.data, build.tokens, ends=self.model.on_policy is None)
+            self.data = in_tokens(self.data, build.tokens, ends=model.on_policy is None)
         else:
             self.data = self._in_order_of_teacher(self.data)
         build.data = self.data
         for settings in (self.settings, self.fine_tuning):
-            self._make_metrics(settings)
+            # Metrics that are classes; an argument `names` is the data's classes.
+            for name, each in dict(settings.get("metrics") or {}).items():
+                if isinstance(each, type):
+                    named = {"names": self.data.classes} if "names" in parameters(each) else {}
+                    settings["metrics"] = {**settings["metrics"], name: each(**named)}
         # What a fine-tuned teacher's layers do with examples is not what they did before.
-        if teacher and not uses_teacher(self.model.student, examples=True):
+        if teacher and not uses_teacher(model.student, examples=True):
             self.map_layers(self.live_teacher)
         return self
 
@@ -133,29 +160,12 @@ class Job:
                     self.build.tokens = text_inputs_of(name, root.root, trust=self.build.trust)
                 return
 
-    def _load_teacher(self) -> None:
-        build, tuned = self.build, self.model.fine_tune is not None
-        build.teacher_outputs = build.number_of_outputs() if tuned else None
-        self.live_teacher = build.value(self.model.teacher, ("teacher",))
-        build.teacher_outputs = None
-        if tuned:
-            with build.at(("teacher",)):
-                own = ", on texts in tokens of its own" if build.tokens is not None else ""
-                as_module("teacher", self.live_teacher, f"to be fine-tuned{own}")
-
     def map_layers(self, teacher: Any) -> None:
         """Build the objective that is about the layers of which the student is made."""
         self.build.teacher = teacher
         if self._needs_map and not self.objectives:
             self.build.layer_map = self.build.map_of(self.model.student, ("student",))
             self.objectives = self._objectives()
-
-    def _make_metrics(self, settings: dict[str, Any]) -> None:
-        """Make objects of metrics that are classes; an argument `names` is the data's classes."""
-        for name, each in dict(settings.get("metrics") or {}).items():
-            if isinstance(each, type):
-                named = {"names": self.data.classes} if "names" in parameters(each) else {}
-                settings["metrics"] = {**settings["metrics"], name: each(**named)}
 
     def _in_order_of_teacher(self, found: Splits) -> Splits:
         """Return the data with its classes in the order of the teacher's outputs."""
@@ -174,15 +184,16 @@ class Job:
     def check_classes(self, section: str, data: Splits) -> None:
         """Refuse teachers of a section whose outputs are not in the order of the data's classes."""
         for place, names in self._teacher_classes(section).items():
-            if not self._fit(names, data):
-                way = "(`label:` in `data`, in their order)"
-                if _by_name(data):
-                    way = "(`classes:` in `data`; of several, `labels:` of a Specialist for each)"
-                raise RecipeError(
-                    f"{self.document.where(place)}: the teacher must have the classes of the data, "
-                    f"{shortened(data.classes)}, got {shortened(names or ())}; fine-tune it on the "
-                    f"data (`fine_tune:`), or give names to its outputs {way}"
-                )
+            if self._fit(names, data):
+                continue
+            way = "(`label:` in `data`, in their order)"
+            if _by_name(data):
+                way = "(`classes:` in `data`; of several, `labels:` of a Specialist for each)"
+            raise RecipeError(
+                f"{self.document.where(place)}: the teacher must have the classes of the data, "
+                f"{shortened(data.classes)}, got {shortened(names or ())}; fine-tune it on the "
+                f"data (`fine_tune:`), or give names to its outputs {way}"
+            )
 
     def _fit(self, names: tuple[str, ...] | None, data: Splits) -> bool:
         """Tell whether outputs of these names, if they have some, are those of the data.
@@ -205,28 +216,26 @@ class Job:
 
     def teacher(self) -> Any:
         """Return the teacher that the student learns from, fine-tuned if the recipe says so."""
-        if self.tuned is None:
-            self.tuned = self.live_teacher
-            if self.model.fine_tune is not None:
-                self.tuned = self._fine_tuned()
-            self.map_layers(self.tuned)
+        if self.tuned is not None:
+            return self.tuned
+        self.tuned = self.live_teacher
+        if self.model.fine_tune is not None:
+            if self.live_teacher is None:
+                raise self.missing("teacher", "the model to fine-tune")
+            settings, kind = dict(self.fine_tuning), self.data.kind
+            if kind is not None:
+                task = TASKS["classes" if kind == "tags" else kind]
+                settings.setdefault("objective", task.default_objective())
+            with self.build.named("fine_tune"):
+                self.tuned = fine_tune(
+                    deepcopy(self.live_teacher),  # the user's code may hold on to it
+                    train=self.data.train,
+                    val=self.data.val,
+                    out=self.out / "teacher",
+                    **settings,
+                ).student
+        self.map_layers(self.tuned)
         return self.tuned
-
-    def _fine_tuned(self) -> nn.Module:
-        if self.live_teacher is None:
-            raise self.missing("teacher", "the model to fine-tune")
-        settings, kind = dict(self.fine_tuning), self.data.kind
-        if kind is not None:
-            task = TASKS["classes" if kind == "tags" else kind]
-            settings.setdefault("objective", task.default_objective())
-        with self.named(("fine_tune",)):
-            return fine_tune(
-                deepcopy(self.live_teacher),  # the user's code may hold on to it
-                train=self.data.train,
-                val=self.data.val,
-                out=self.out / "teacher",
-                **settings,
-            ).student
 
     def train(self) -> Any:
         """Return the training data, or prompts of it from which the student writes texts."""
@@ -245,50 +254,27 @@ class Job:
         kind = data.kind or self.output_kind()
         if build.tokens is not None or kind not in ("classes", "binary", "values"):
             return
-        device = self.device
-        some = sample_of(None, data, device, _SOME_LABELS if data.form == "columns" else _SOME)
+        number = _SOME_LABELS if data.form == "columns" else _SOME
+        some = sample_of(None, data, self.device, number)
         if some is None:
             return
         labels = some.labels
         begun = (self.out / "run.json").exists()
         if teacher is not None and (labels is None or not begun):
-            found = sample_of(teacher, data, device)
+            found = sample_of(teacher, data, self.device)
             if found is not None and not begun:
                 warn_of_poor_teacher(found, kind)
             if found is not None and build.number_of_outputs() is None:
                 build.outputs = found.outputs.shape[1]
             labels = found.outputs if labels is None and found is not None else labels
-        if kind == "values" and labels is not None and self.model.standardize:
-            build.scale = scale_of(labels)
-            self._keep_scale_of_trained(device)
-
-    def last_objective(self) -> Objective | None:
-        """Return the objective that the student is trained on last."""
-        stages = self.objectives.get("stages")
-        return stages[-1].objective if stages else self.objectives.get("objective")
-
-    def output_kind(self) -> str | None:
-        """Return what the student's outputs are, as the objectives read them."""
-        found = self.last_objective()
-        return None if found is None else found.output_kind
-
-    @property
-    def device(self) -> torch.device:
-        """Where models run."""
-        engine = self.settings.get("engine")
-        return torch.device("cpu") if engine is None else engine.torch_device()
-
-    def _keep_scale_of_trained(self, device: torch.device) -> None:
-        """Leave the outputs of a student that predicts the labels already, as it was trained to."""
-        root: Any = getattr(self.model.student, "root", None)
-        if not isinstance(root, ModelName) or not is_python(root.root):
+        if kind != "values" or labels is None or not self.model.standardize:
             return
-        scale, self.build.scale = self.build.scale, None
-        found = sample_of(self.student(), self.data, device)
-        labels = None if found is None else found.labels
-        if found is not None and labels is not None and labels.numel() == found.outputs.numel():
-            scale = None if _explains(found) else scale
-        self.build.scale = scale
+        root: Any = getattr(self.model.student, "root", None)
+        if isinstance(root, ModelName) and is_python(root.root):
+            known = sample_of(self.student(), data, self.device)
+            if known is not None and r2(known) > 0:  # it was trained, and predicts the labels
+                return
+        build.scale = scale_of(labels)
 
     def student(self) -> nn.Module:
         """Return a fresh student, which may be made from the teacher's layers."""
@@ -302,16 +288,13 @@ class Job:
             raise self.missing("objective", "such as SoftTargets: {temperature: 4}")
         self.load()
         self._check_stored()
-        if self.objectives:
-            self._check_tokens()
         teacher = self.teacher()
-        self._check_tokens()
         self.look_at_teacher()
         student = self.student()
         if self.model.label is not None:
             splits = ("train",) if self.data.val is None else ("train", "val")
             teacher = Stored(*self.stores(splits).values())
-        with self.named(("training",)):
+        with self.build.named("training"):
             run = distill(
                 teacher,
                 student,
@@ -339,13 +322,6 @@ class Job:
                 "are, got `training.transform`, which changes them; leave one of them out"
             )
 
-    def _check_tokens(self) -> None:
-        """Refuse objectives that a teacher with another tokenizer cannot teach."""
-        [(name, found)] = self.objectives.items()
-        with self.build.at((name,)):
-            objectives = [found] if name == "objective" else [each.objective for each in found]
-            check_objectives(self.live_teacher, objectives)
-
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for all data."""
         self.load()
@@ -361,7 +337,7 @@ class Job:
         for name in splits:
             # Only training data is augmented.
             settings: dict[str, Any] = self.labelling | ({} if name == "train" else {"views": 1})
-            with self.named(("label",)):
+            with self.build.named("label"):
                 found[name] = label(
                     teacher,
                     getattr(self.data, name),
@@ -383,29 +359,6 @@ class Job:
         for each in wanted:
             fields |= each.wants.teacher
         return fields
-
-    @contextmanager
-    def named(self, section: Place) -> Iterator[None]:
-        """Name the line of a setting that is outside its range."""
-        try:
-            yield
-        except ArgumentError as error:
-            found = re.match(r"`(\w+)`", str(error))
-            place = (*section, found[1] if found else "")
-            if place not in self.document.origins or isinstance(error, RecipeError):
-                raise
-            raise RecipeError(f"{self.document.where(place)}: {error}") from error
-
-    def missing(self, key: str, example: str) -> RecipeError:
-        """Return the error that a section is missing."""
-        return RecipeError(
-            f"{self.document.source}: `{key}` must be given; add `{key}:`, {example}"
-        )
-
-
-def _explains(sample: Sample) -> bool:
-    labels: Any = sample.labels
-    return r2(sample.outputs, labels.reshape(sample.outputs.shape).float()) > 0
 
 
 def _by_name(data: Splits) -> bool:

@@ -50,13 +50,18 @@ def kept_student(
     Raises:
         TutelageError: As the function; the file is damaged.
     """
-    key = digest(
-        make.__name__,
-        str(as_teacher(teacher).fingerprint()),
-        dataset_fingerprint(data),
-        identity(dict(arguments)),
-    )
-    path, known = arguments.get("path"), _known(out / FILE)
+    teacher_key = str(as_teacher(teacher).fingerprint())
+    key = digest(make.__name__, teacher_key, dataset_fingerprint(data), identity(dict(arguments)))
+    path, file, known = arguments.get("path"), out / FILE, dict[str, list[int]]()
+    try:
+        if file.exists():
+            content = json.loads(file.read_text(encoding="utf-8"))
+            known = {str(key): list(map(int, each)) for key, each in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunFolderError(
+            f"{file} must have the layers that students keep, got a damaged file ({error}); "
+            "remove it, and they are chosen again"
+        ) from error
     if key in known:
         return keep_layers(teacher, known[key], path, arguments.get("inputs"))
     with randomness.preserved():
@@ -67,21 +72,8 @@ def kept_student(
     if os.environ.get("RANK", "0") == "0":
         with writing(out, RunFolderError):
             out.mkdir(parents=True, exist_ok=True)
-            write_json(out / FILE, known | {key: chosen})
+            write_json(file, known | {key: chosen})
     return kept
-
-
-def _known(file: Path) -> dict[str, list[int]]:
-    if not file.exists():
-        return {}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return {str(key): list(map(int, each)) for key, each in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise RunFolderError(
-            f"{file} must have the layers that students keep, got a damaged file ({error}); "
-            "remove it, and they are chosen again"
-        ) from error
 
 
 def spread(data: Splits, examples: int) -> Dataset[Any]:

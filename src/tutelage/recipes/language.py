@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,6 @@ from tutelage.datasets.python_data import is_python
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import TextInputs
 from tutelage.layers.language import is_causal
-from tutelage.objectives import Objective
 from tutelage.references import text_inputs_of
 from tutelage.teachers import Retokenized
 
@@ -23,44 +21,38 @@ _LOG = logging.getLogger(__name__)
 
 
 def in_tokens(data: Splits, tokens: TextInputs, ends: bool) -> Splits:
-    """Return data whose examples are dicts of the tokens of texts.
+    """Return data whose examples are dicts of the tokens of texts, with the domains of these.
 
     Args:
         data: Texts without labels.
         tokens: Of the student.
         ends: Whether a text that is not cut gets the token that ends texts, to be learned too.
     """
-    made = {
-        name: None if each is None else _examples(name, each, tokens, ends)
-        for name, each in (("train", data.train), ("val", data.val), ("test", data.test))
-    }
+    end, most = tokens.tokenizer.eos_token_id, tokens.max_length
+
+    def examples(name: str, split: Any) -> list[dict[str, Any]]:
+        rows = [
+            each if isinstance(each, tuple) else (each,)
+            for each in map(split.__getitem__, range(len(split)))
+        ]
+        made = tokens.tokenizer([row[0] for row in rows], verbose=False)["input_ids"]
+        cut = sum(len(ids) > most for ids in made)
+        if cut:
+            words = "%d of %d texts of `%s` have more than %d tokens and are cut"
+            _LOG.warning(words, cut, len(made), name, most)
+        found = []
+        for row, ids in zip(rows, made, strict=True):
+            due = ends and end is not None and len(ids) < most and ids[-1:] != [end]
+            example: dict[str, Any] = {"input_ids": torch.tensor([*ids[:most], *([end] * due)])}
+            found.append(example | {"domain": row[2]} if len(row) > 1 else example)
+        return found
+
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    made = {name: each and examples(name, each) for name, each in splits.items()}
     return replace(data, **made, labelled=made["train"])
 
 
-def _examples(name: str, data: Any, tokens: TextInputs, ends: bool) -> list[dict[str, Any]]:
-    """Return the tokens of texts, each of which may come with its domain."""
-    rows = [data[place] for place in range(len(data))]
-    rows = [each if isinstance(each, tuple) else (each,) for each in rows]
-    made = tokens.tokenizer([row[0] for row in rows], verbose=False)["input_ids"]
-    end, most = tokens.tokenizer.eos_token_id, tokens.max_length
-    cut = sum(len(ids) > most for ids in made)
-    if cut:
-        _LOG.warning(
-            "%d of %d texts of `%s` have more than %d tokens and are cut",
-            cut,
-            len(made),
-            name,
-            most,
-        )
-    found = []
-    for row, ids in zip(rows, made, strict=True):
-        due = ends and end is not None and len(ids) < most and ids[-1:] != [end]
-        example: dict[str, Any] = {"input_ids": torch.tensor([*ids[:most], *([end] * due)])}
-        found.append(example | {"domain": row[2]} if len(row) > 1 else example)
-    return found
-
-
-def same_tokens(one: TextInputs, other: TextInputs) -> bool:
+def _same_tokens(one: TextInputs, other: TextInputs) -> bool:
     """Tell whether two tokenizers have the same tokens under the same ids."""
     return one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
 
@@ -70,7 +62,7 @@ def check_student(
 ) -> None:
     """Refuse a student of another tokenizer than that in whose tokens the data is."""
     own = None if tokens is None else text_inputs_of(argument, reference, trust=trust)
-    if tokens is not None and own is not None and not same_tokens(own, tokens):
+    if tokens is not None and own is not None and not _same_tokens(own, tokens):
         raise ArgumentError(
             f"`{argument}` must have the tokenizer of the recipe's student, in whose tokens the "
             f"texts are, got {reference!r} with another; write a recipe for each tokenizer"
@@ -78,22 +70,15 @@ def check_student(
 
 
 def read_as_student(
-    argument: str,
-    found: Any,
-    reference: str,
-    tokens: TextInputs | None,
-    *,
-    trust: bool = False,
+    argument: str, found: Any, reference: str, tokens: TextInputs | None, *, trust: bool = False
 ) -> Any:
-    """Return a teacher as it reads data in the student's tokens.
-
-    One with another tokenizer becomes `Retokenized`.
+    """Return a teacher as it reads data in the student's tokens: `Retokenized` if it has others.
 
     Args:
         argument: Its name in the recipe.
         found: The teacher.
         reference: Of it.
-        tokens: The student's; None where the data is no texts in tokens.
+        tokens: The student's; None where the data is not texts in tokens.
         trust: As of `load_model`.
 
     Raises:
@@ -108,7 +93,7 @@ def read_as_student(
             "of it write ?task=texts behind its name and fine-tune it (fine_tune:)"
         )
     theirs = text_inputs_of(argument, reference, trust=trust)
-    if theirs is None or same_tokens(theirs, tokens):
+    if theirs is None or _same_tokens(theirs, tokens):
         return found
     return Retokenized(found, **tokenizers(argument, reference, tokens, trust=trust))
 
@@ -117,9 +102,8 @@ def tokenizers(
     argument: str, reference: Any, tokens: TextInputs | None, *, trust: bool = False
 ) -> dict[str, Any]:
     """Return the arguments of `Retokenized` that follow from teacher and student."""
-    theirs = None
-    if isinstance(reference, str):
-        theirs = text_inputs_of(argument, reference, trust=trust)
+    named = isinstance(reference, str)
+    theirs = text_inputs_of(argument, reference, trust=trust) if named else None
     if tokens is None or theirs is None:
         raise ArgumentError(
             f"`{argument}` must be a causal language model of hf: for a student of hf: and texts "
@@ -131,17 +115,3 @@ def tokenizers(
         "student_tokenizer": tokens.tokenizer,
         "max_length": theirs.max_length,
     }
-
-
-def check_objectives(teacher: Any, objectives: Iterable[Objective]) -> None:
-    """Refuse objectives that would compare the tokens of two tokenizers by their positions."""
-    if not isinstance(teacher, Retokenized):
-        return
-    for objective in objectives:
-        for term in objective.terms():
-            if term.objective.wants.teacher and not term.objective.in_parts:
-                raise ArgumentError(
-                    "an objective must be AlignedKL or ALM where the teacher has another tokenizer "
-                    f"than the student, got {term.objective}, which compares token by token; write "
-                    "objective: {HardLabels: {weight: 0.5}, AlignedKL: {}}"
-                )

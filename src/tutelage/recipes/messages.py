@@ -15,20 +15,16 @@ from tutelage.recipes.reading import Document, Place
 
 _MOST_SHOWN, _LONGEST = 5, 60
 _EXPECTED = {
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "int_type": "an integer",
-    "int_parsing": "an integer",
-    "int_from_float": "an integer",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "string_type": "a text",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
+    "float": "a number",
+    "finite": "a finite number",
+    "int": "an integer",
+    "bool": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
 }
+"""By the first word of pydantic's name of an error."""
 
 
 def recipe_error(error: ValidationError, document: Document) -> RecipeError:
@@ -44,7 +40,32 @@ def dotted(place: Place) -> str:
     return ".".join(place)
 
 
-def nearest(key: str, known: Iterable[str]) -> str:
+def _lines(error: Mapping[str, Any], document: Document) -> list[str]:
+    kind, context = error["type"], error.get("ctx", {})
+    place = tuple(str(part) for part in error["loc"] if not str(part).startswith("<"))
+    unknown: list[Place] = (
+        [(*place, key) for key in context["keys"]] if kind == "unknown_keys" else []
+    )
+    known = context.get("known", ())
+    if kind == "extra_forbidden":  # of the data, whose model is not one of recipes
+        unknown, known = [place], (SplitOptions if "split" in place else DataOptions).model_fields
+    if unknown:
+        return [
+            f"{document.where(each)}: `{dotted(each)}` is unknown; {_nearest(each[-1], known)}"
+            for each in unknown
+        ]
+    name, given = dotted(place) or "recipe", error["input"]
+    problem = f"`{name}` must be {_expected(error)}, got {_shown(given)}; correct it"
+    if kind == "value_error":
+        problem = f"`{name}` cannot be used: {context['error']}"
+    elif kind == "missing":
+        problem = f"`{name}` must be given; add it"
+    elif kind == "several":
+        problem = f"`{name}` must name one thing, got {', '.join(context['names'])}; keep one"
+    return [f"{document.where(place)}: {problem}"]
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
     """Return advice for a key that is unknown."""
     names = sorted(known, key=str.lower)
     lower = {name.lower(): name for name in names}
@@ -53,58 +74,26 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"did you mean `{lower[close[0]]}`? ({listed})" if close else listed
 
 
-def _lines(error: Mapping[str, Any], document: Document) -> list[str]:
-    place = tuple(
-        str(part) for part in error["loc"] if not (isinstance(part, str) and part.startswith("<"))
-    )
-    if error["type"] != "unknown_keys":
-        return [f"{document.where(place)}: {_problem(error, dotted(place) or 'recipe')}"]
-    known = error["ctx"]["known"]
-    return [
-        f"{document.where((*place, key))}: `{dotted((*place, key))}` is unknown; "
-        f"{nearest(key, known)}"
-        for key in error["ctx"]["keys"]
-    ]
-
-
-def _problem(error: Mapping[str, Any], name: str) -> str:
-    kind, given, context = error["type"], error["input"], error.get("ctx", {})
-    if kind == "extra_forbidden":  # of the data, whose model is not one of recipes
-        known = SplitOptions if ".split." in name else DataOptions
-        return f"`{name}` is unknown; {nearest(str(error['loc'][-1]), known.model_fields)}"
-    if kind == "value_error":
-        return f"`{name}` cannot be used: {context['error']}"
-    if kind == "missing":
-        return f"`{name}` must be given; add it"
-    if kind == "several":
-        return f"`{name}` must name one thing, got {', '.join(context['names'])}; keep one"
-    return f"`{name}` must be {_expected(error)}, got {shown(given)}; correct it"
-
-
 def _expected(error: Mapping[str, Any]) -> str:
     kind, context = error["type"], error.get("ctx", {})
-    if kind in _EXPECTED:
-        return _EXPECTED[kind]
     if kind == "no_choice":
         return context["known"]
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
+    if kind.startswith("union_tag"):
         shapes = re.findall("<([^>]+)>", context.get("expected_tags", ""))
         return " or ".join(dict.fromkeys(f"a {each}" for each in shapes))
     if kind == "literal_error":
         return f"one of {context['expected']}"
     if kind in ("too_short", "too_long"):
-        length = context.get("min_length", context.get("max_length"))
-        return f"a list of {length} values"
-    return error["msg"][:1].lower() + error["msg"][1:]
+        return f"a list of {context.get('min_length', context.get('max_length'))} values"
+    usual = _EXPECTED.get(kind.partition("_")[0])
+    return usual or error["msg"][:1].lower() + error["msg"][1:]
 
 
-def shown(value: Any) -> str:
+def _shown(value: Any) -> str:
     """Return a value as it is shown in a message: short."""
     if value is None:
         return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

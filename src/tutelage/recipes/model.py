@@ -11,18 +11,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter
 from types import ModuleType
-from typing import Annotated, Any, ForwardRef, get_origin
+from typing import Annotated, Any, ForwardRef
 
 import torch
 from pydantic import BaseModel, BeforeValidator, Field, RootModel, create_model
-from torch import nn
 from torch.optim import lr_scheduler
 
 from tutelage import data, objectives, schedules, students, teachers
 from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions
-from tutelage.datasets.python_data import is_python
-from tutelage.objectives import Objective, WeightedSum
+from tutelage.objectives import Objective
 from tutelage.recipes.reading import plain
 from tutelage.recipes.signatures import (
     HOME,
@@ -44,7 +42,6 @@ from tutelage.recipes.signatures import (
 )
 from tutelage.references.reference import code_in
 from tutelage.schedules import Schedule
-from tutelage.signals import Batch
 from tutelage.studies import Arm, Sweep, study
 from tutelage.teachers import Teacher
 from tutelage.training import Stage, blockwise, distill, fine_tune, label
@@ -54,44 +51,15 @@ STEP_COUNT_PARAMETERS = ("T_max", "total_iters", "total_steps")
 """Parameters of PyTorch's schedulers that count optimizer steps: by default all of the run."""
 
 
-def classes_of(package: ModuleType, wanted: Callable[[type], bool]) -> dict[str, type]:
-    """Return the public classes of a package that are wanted, by name."""
+def classes_of(package: ModuleType, base: type, *omit: str) -> dict[str, type]:
+    """Return the public classes of a package that are below a base, by name."""
     names = getattr(package, "__all__", None) or dir(package)
-    found = {name: getattr(package, name) for name in names if not name.startswith("_")}
-    return {name: each for name, each in found.items() if isinstance(each, type) and wanted(each)}
-
-
-def _is_objective(kind: type) -> bool:
-    abstract = any(
-        getattr(getattr(kind, name, None), "__isabstractmethod__", False) for name in dir(kind)
-    )
-    return issubclass(kind, Objective) and not abstract and kind is not WeightedSum
-
-
-def _is_transform(kind: type) -> bool:
-    call = kind.__dict__.get("__call__")
-    return call is not None and type_hints(call).get("batch") is Batch
-
-
-def _is_optimizer(kind: type) -> bool:
-    """Leave out those that call the model themselves, as LBFGS does."""
-    if not issubclass(kind, torch.optim.Optimizer) or kind is torch.optim.Optimizer:
-        return False
-    closure = inspect.signature(kind.step).parameters.get("closure")
-    return closure is None or closure.default is not inspect.Parameter.empty
-
-
-def _is_scheduler(kind: type) -> bool:
-    """Leave out those whose steps need a metric, as ReduceLROnPlateau's do."""
-    is_one = issubclass(kind, lr_scheduler.LRScheduler) and kind is not lr_scheduler.LRScheduler
-    return is_one and "metrics" not in parameters(kind.step)
-
-
-def _makes_student(function: Callable[..., Any]) -> bool:
-    """Tell whether a function makes a student, from a teacher or from the sizes of the data."""
-    made = type_hints(function).get("return")
-    made = get_origin(made) or made
-    return isinstance(made, type) and issubclass(made, (students.Kept, nn.Module))
+    found = {name: getattr(package, name) for name in names if name not in (*omit, base.__name__)}
+    return {
+        name: each
+        for name, each in found.items()
+        if inspect.isclass(each) and issubclass(each, base) and not name.startswith("_")
+    }
 
 
 def _choice(
@@ -111,25 +79,25 @@ def _choice(
     return create_model(name, __base__=base, __module__=HOME, __doc__=about, **fields)
 
 
-_SCHEDULES = classes_of(schedules, lambda kind: issubclass(kind, Schedule) and kind is not Schedule)
+_SCHEDULES = classes_of(schedules, Schedule)
 ScheduleChoice = _choice("ScheduleChoice", "A value that changes over training.", _SCHEDULES)
 _WEIGHT = (union([float, ScheduleChoice]), 1.0, "Its weight in the sum, zero or more.")
 ObjectiveChoice = _choice(
     "ObjectiveChoice",
     "A sum of objectives, each with a `weight`: a number (1 if there is none) or a schedule.",
-    classes_of(objectives, _is_objective),
+    classes_of(objectives, Objective, "OutputObjective", "LayerObjective", "WeightedSum"),
     Sum,
     add=lambda _: {"weight": _WEIGHT},
 )
 TransformChoice = _choice(
     "TransformChoice",
     "A change of training batches, before both models see them.",
-    classes_of(data, _is_transform),
+    {each.__name__: each for each in (data.Mixup, data.CutMix, data.Swap, data.Noise, data.Chain)},
 )
 OptimizerChoice = _choice(
     "OptimizerChoice",
     "An optimizer of PyTorch.",
-    classes_of(torch.optim, _is_optimizer),
+    classes_of(torch.optim, torch.optim.Optimizer, "LBFGS"),  # which calls the model itself
     omit=("params",),
 )
 SchedulerChoice = _choice(
@@ -137,25 +105,29 @@ SchedulerChoice = _choice(
     "A learning rate scheduler of PyTorch, stepped after each optimizer step, or a schedule of the "
     "library, by which the learning rate is multiplied. "
     f"{', '.join(STEP_COUNT_PARAMETERS)} are the number of optimizer steps unless they are given.",
-    classes_of(lr_scheduler, _is_scheduler) | _SCHEDULES,
+    # The steps of ReduceLROnPlateau need a metric.
+    classes_of(lr_scheduler, lr_scheduler.LRScheduler, "ReduceLROnPlateau") | _SCHEDULES,
     omit=("optimizer", "last_epoch", "epochs", "steps_per_epoch"),
     replace=dict.fromkeys(STEP_COUNT_PARAMETERS, (int | None, None)),
 )
 TeacherChoice = _choice(
     "TeacherChoice",
     "A kind of teacher.",
-    classes_of(teachers, lambda kind: issubclass(kind, Teacher) and kind is not Teacher),
+    classes_of(teachers, Teacher),
     omit=("tokenizer", "student_tokenizer"),
+)
+_STUDENTS = (
+    students.every_nth_layer,
+    students.keep_layers,
+    students.least_loss,
+    students.mlp,
+    students.most_influential,
 )
 _EXAMPLES = (int, 256, "How many of the training examples are looked at, evenly spread.")
 StudentChoice = _choice(
     "StudentChoice",
     "A student made from the teacher's layers, or by the sizes of the data.",
-    {
-        name: each
-        for name in students.__all__
-        if not isinstance(each := getattr(students, name), type) and _makes_student(each)
-    },
+    {each.__name__: each for each in _STUDENTS},
     omit=("teacher", "data", "inputs", "features", "outputs"),
     add=lambda target: {EXAMPLES: _EXAMPLES} if "data" in parameters(target) else {},
 )
@@ -348,22 +320,14 @@ def resolved(given: Any) -> Any:
     return [resolved(each) for each in given] if isinstance(given, list) else given
 
 
-def code_of(given: Any) -> Iterator[str]:
-    """Yield the references to Python code in a part of a recipe, which run when it is used."""
-    if isinstance(given, DataOptions):
-        sources = given.sources.values()
-        yield from (each for each in sources if isinstance(each, str) and is_python(each))
-    elif isinstance(given, Choice):
-        given = given.chosen()
-        yield from (name for name in given if ":" in name)
-    elif isinstance(given, Section):
-        given = {name: getattr(given, name) for name in type(given).model_fields}
-    if isinstance(given, (ModelName, FunctionName, DataSpec)) and isinstance(given.root, str):
-        name = code_in(given.root)
+def code_of(values: Any) -> Iterator[str]:
+    """Yield the references to Python code in a recipe, which run when it is used."""
+    if isinstance(values, Mapping):
+        values = [*values, *values.values()]
+    if isinstance(values, (list, tuple)):
+        for each in values:
+            yield from code_of(each)
+    elif isinstance(values, str):
+        name = code_in(values)
         if name is not None and not name.startswith("tutelage."):
             yield name
-    elif isinstance(given, RootModel):
-        yield from code_of(given.root)
-    elif isinstance(given, (dict, list, tuple)):
-        for each in given.values() if isinstance(given, dict) else given:
-            yield from code_of(each)

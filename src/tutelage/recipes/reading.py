@@ -191,24 +191,24 @@ def override(document: Document, overrides: Sequence[str]) -> None:
             )
         source = f"--set {each}"
         inner: Any = document.values
-        for at, key in enumerate(place):
+        for at, part in enumerate(place):
             if not isinstance(inner, (dict, list)):
                 raise RecipeError(
                     f"{source}: `{'.'.join(place[:at])}` must be a mapping or a list, got "
                     f"{inner!r}; replace it as a whole"
                 )
-            keys = range(len(inner)) if isinstance(inner, list) else inner
-            index = next((known for known in keys if str(known) == key), key)  # may be a number
-            if isinstance(inner, list) and isinstance(index, str):
+            keys: Any = range(len(inner)) if isinstance(inner, list) else inner
+            key: Any = next((known for known in keys if str(known) == part), part)
+            if key not in keys and isinstance(inner, list):
                 raise RecipeError(
-                    f"{source}: `{'.'.join(place[:at])}` is a list of {len(inner)}, got {key!r}; "
+                    f"{source}: `{'.'.join(place[:at])}` is a list of {len(inner)}, got {part!r}; "
                     "give a position from 0"
                 )
             if at == len(place) - 1:
-                inner[index] = parse(text, source).values if text.strip() else None
-            elif isinstance(inner, dict) and inner.get(index) is None:
-                inner[index] = {}
-            inner = inner[index]
+                inner[key] = parse(text, source).values if text.strip() else None
+            elif key not in keys or inner[key] is None:
+                inner[key] = {}
+            inner = inner[key]
         for known in [known for known in document.origins if known[: len(place)] == place]:
             del document.origins[known]
         document.origins[place] = source

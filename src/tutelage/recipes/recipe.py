@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -27,6 +27,7 @@ from tutelage.training.folder import refuse_foreign
 if TYPE_CHECKING:
     import pandas as pd
 
+_Result = TypeVar("_Result")
 _MADE_BY = "# Made by tutelage"
 _OF_A_RUN = ("run.json", "results.json", "trials", "train")
 """Files and folders of which one is there once a run, a study or stored targets have begun."""
@@ -36,7 +37,8 @@ class Recipe:
     """A whole job: teacher, student, data, objective and training.
 
     `Recipe.from_file("recipe.yaml").run()` is what `tutelage distill recipe.yaml` does. Paths are
-    relative to the working folder.
+    relative to the working folder. All methods raise `TutelageError`s as the calls that they stand
+    for; those about the recipe name its line.
 
     Args:
         values: What a YAML file would contain, or the document that was read.
@@ -54,11 +56,7 @@ class Recipe:
     """
 
     def __init__(
-        self,
-        values: Mapping[str, Any] | Document,
-        name: str = "recipe",
-        *,
-        trust: bool = False,
+        self, values: Mapping[str, Any] | Document, name: str = "recipe", *, trust: bool = False
     ) -> None:
         self.document = values if isinstance(values, Document) else Document(dict(values), "recipe")
         self.trust = trust
@@ -101,53 +99,41 @@ class Recipe:
             folder, path = path, path / "recipe.yaml"
             if not path.exists():
                 raise RecipeError(
-                    f"{path.parent} must be the folder of a recipe's run, got one without "
-                    "recipe.yaml; a run of Python has none: use its student there, such as by "
+                    f"{folder} must be the folder of a recipe's run, got one without recipe.yaml; "
+                    "a run of Python has none: use its student there, such as by "
                     "tl.export(run.student, data, path)"
                 )
         document = read_document(path)
         override(document, overrides)
         found = cls(document, path.stem, trust=trust)
-        moved = folder is not None and not any(each.startswith("out=") for each in overrides)
-        if folder is not None and moved and _is_ours(path):
+        elsewhere = any(each.startswith("out=") for each in overrides)
+        if folder is not None and not elsewhere and _is_ours(path):
             inner = folder.name in ("study", "targets") and not (folder / "run.json").exists()
             found.out = folder.parent if inner else folder
         return found
 
     def code(self) -> list[str]:
         """Return the Python that this recipe names and runs, such as `file.py:name`."""
-        return list(dict.fromkeys(code_of(self.model)))
+        return list(dict.fromkeys(code_of(self.document.values)))
 
     def resolved(self) -> str:
         """Return the recipe as YAML, with what was overridden and with defaults of the library."""
-        values = resolved(self.model)
-        return written({**values, "out": str(self.out)}, __version__)
+        return written({**resolved(self.model), "out": str(self.out)}, __version__)
 
     def run(self, *, fresh: bool = False) -> Run:
         """Distil the student, or resume that; with `fine_tune` and `label` these come first.
 
         Args:
             fresh: Train the student anew where the folder holds a run.
-
-        Raises:
-            TutelageError: As `tl.distill`; errors in the recipe name its line.
         """
         return self._kept(self.out, lambda: self._job().distill(fresh=fresh))
 
     def study(self) -> Study:
-        """Carry out the study, or resume that, in the folder `study` of the recipe's folder.
-
-        Raises:
-            TutelageError: As `tl.study`; errors in the recipe name its line.
-        """
+        """Carry out the study, or resume that, in the folder `study` of the recipe's folder."""
         return self._kept(self.out / "study", lambda: carry_out_study(self._job()))
 
     def label(self) -> dict[str, TargetStore]:
-        """Store the teacher's outputs for train, and for val and test where the recipe has them.
-
-        Raises:
-            TutelageError: As `tl.label`; errors in the recipe name its line.
-        """
+        """Store the teacher's outputs for train, and for val and test where the recipe has them."""
         return self._kept(self.out / "targets", self._job().label)
 
     def evaluate(self, split: str = "test") -> dict[str, dict[str, float]]:
@@ -155,9 +141,6 @@ class Recipe:
 
         Args:
             split: The data: `"test"`, `"val"` or `"train"`.
-
-        Raises:
-            TutelageError: There is no such data, or a model refuses it.
         """
         return evaluate_models(self._job(), split)
 
@@ -168,9 +151,6 @@ class Recipe:
             file: Of the kind of the training data, with labels or without.
             out: The table that is written: .csv, .tsv, .parquet or .jsonl.
             teacher: Whether the teacher's predictions are beside them.
-
-        Raises:
-            TutelageError: The student is not trained yet, or the file cannot be read.
         """
         return predict_file(self._job(), str(file), Path(out), teacher=teacher)
 
@@ -179,16 +159,13 @@ class Recipe:
 
         Args:
             path: The file; None for `student.onnx` in the recipe's folder.
-
-        Raises:
-            TutelageError: The student is not trained yet, or as `tl.export`.
         """
         return export_student(self._job(), None if path is None else Path(path))
 
     def _job(self) -> Job:
         return Job(self.model, self.document, self.out, trust=self.trust)
 
-    def _kept(self, out: Path, work: Any) -> Any:
+    def _kept(self, out: Path, work: Callable[[], _Result]) -> _Result:
         """Carry out work, and keep the resolved recipe beside its results.
 
         It is written before, so that it is there after a kill, unless that would replace the recipe
@@ -209,11 +186,10 @@ class Recipe:
         return found
 
     def _write(self, path: Path) -> None:
-        if os.environ.get("RANK", "0") != "0":
-            return
-        with writing(path.parent, RunFolderError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.resolved(), encoding="utf-8")
+        if os.environ.get("RANK", "0") == "0":
+            with writing(path.parent, RunFolderError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(self.resolved(), encoding="utf-8")
 
     def __repr__(self) -> str:
         return f"Recipe({self.document.source})"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -46,17 +43,24 @@ def write_student(
     Raises:
         RunFolderError: The folder cannot be written.
     """
-    prepare = _prepare(student, tokens)
-    model: Any = unwrapped(student)
-    content = {"format": _FORMAT, "outputs": objective.output_kind, "pool": _pooling(student)}
+    prepare = student.prepare if isinstance(student, Prepared) else tokens
+    model, inner, pool = unwrapped(student), student, None
+    while isinstance(inner, Wrapper):
+        if isinstance(inner, Pooled):
+            pool = {"pool": inner.pool, "normalise": inner.normalise}
+        inner = inner.wrapped
+    content = {"format": _FORMAT, "outputs": objective.output_kind, "pool": pool}
     with writing(out, RunFolderError):
         write_json(out / FILE, content | _described(student, data, tokens))
-        if hasattr(model, "save_pretrained") and hasattr(model, "config"):
-            _name_classes(model.config, data.classes)
-            with _without_bars():
-                model.save_pretrained(out / "student")
-            if isinstance(prepare, TextInputs):
-                prepare.save(out / "student")
+        if not (hasattr(model, "save_pretrained") and hasattr(model, "config")):
+            return
+        found: Any = model
+        if data.classes and getattr(found.config, "num_labels", None) == len(data.classes):
+            found.config.id2label = dict(enumerate(data.classes))
+            found.config.label2id = {name: at for at, name in enumerate(data.classes)}
+        found.save_pretrained(out / "student")
+        if isinstance(prepare, TextInputs):
+            prepare.save(out / "student")
 
 
 def check_student(
@@ -99,64 +103,21 @@ def _same(one: Any, other: Any) -> bool:
     return one == other
 
 
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Let transformers show no progress of writing a file."""
-    logging: Any = sys.modules.get("transformers.utils.logging")
-    if logging is None or not logging.is_progress_bar_enabled():
-        yield
-        return
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
-
-
-def _prepare(student: nn.Module, tokens: TextInputs | None) -> Any:
-    return student.prepare if isinstance(student, Prepared) else tokens
-
-
 def _described(student: nn.Module, data: Splits, tokens: TextInputs | None) -> dict[str, Any]:
-    """Return what a student's outputs are of, and how its inputs are prepared."""
-    return {
-        "classes": list(data.classes),
-        "labels": list(data.labels),
-        "inputs": _inputs(_prepare(student, tokens), data),
-    }
+    """Return what a student's outputs are of, and how its inputs are prepared.
 
-
-def _inputs(prepare: Any, data: Splits) -> dict[str, Any]:
-    """Return how raw inputs are prepared; `by` is None where that is the student's own code."""
-    found: dict[str, Any] = {"form": data.form, "by": None}
+    `by` is None where that is the student's own code.
+    """
+    prepare = student.prepare if isinstance(student, Prepared) else tokens
+    inputs: dict[str, Any] = {"form": data.form, "by": None}
     if data.form == "image":
         first: Any = data.train[0]
-        image = first[0] if isinstance(first, tuple) else first
-        found["size"] = list(image.shape[-2:])
+        inputs["size"] = list((first[0] if isinstance(first, tuple) else first).shape[-2:])
     if isinstance(prepare, TableInputs):
-        return {**found, "by": "table", **prepare.as_json()}
-    if isinstance(prepare, TextInputs):
-        return {**found, "by": "tokenizer"} | {
-            "max_length": prepare.max_length,
-            "words": prepare.words,
-        }
-    if isinstance(prepare, ImageInputs):
+        inputs |= {"by": "table", **prepare.as_json()}
+    elif isinstance(prepare, TextInputs):
+        inputs |= {"by": "tokenizer", "max_length": prepare.max_length, "words": prepare.words}
+    elif isinstance(prepare, ImageInputs):
         names = ("resize", "crop", "interpolation", "scale", "mean", "std")
-        return {**found, "by": "image", **{name: getattr(prepare, name) for name in names}}
-    return found
-
-
-def _pooling(student: nn.Module) -> dict[str, Any] | None:
-    """Return how the vectors of tokens become an embedding, if they do."""
-    inner = student
-    while isinstance(inner, Wrapper):
-        if isinstance(inner, Pooled):
-            return {"pool": inner.pool, "normalise": inner.normalise}
-        inner = inner.wrapped
-    return None
-
-
-def _name_classes(config: Any, classes: Sequence[str]) -> None:
-    if classes and getattr(config, "num_labels", None) == len(classes):
-        config.id2label = dict(enumerate(classes))
-        config.label2id = {name: at for at, name in config.id2label.items()}
+        inputs |= {"by": "image", **{name: getattr(prepare, name) for name in names}}
+    return {"classes": list(data.classes), "labels": list(data.labels), "inputs": inputs}

@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.errors import RecipeError
 from tutelage.recipes.job import Job
-from tutelage.recipes.model import ArmSection, ArmSpec, ObjectiveSpec, StudentSpec, SweepSpec
+from tutelage.recipes.model import ArmSection, ArmSpec, StudentSpec, SweepSpec
 from tutelage.recipes.reading import Place
 from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, study
 from tutelage.teachers import Stored
@@ -24,53 +24,56 @@ def carry_out_study(job: Job) -> Study:
     if given is None:
         raise job.missing("study", "such as {seeds: 5}")
     job.load()
-    if job.data.test is None:
+    build, settings, data = job.build, job.settings, job.data
+    if data.test is None:
         raise RecipeError(
             f"{job.document.where(('data',))}: `data` must have test data for a study, got none; "
             "add `test:`"
         )
     if job.model.student is None:
         raise job.missing("student", "the model to train")
-    special = ("arms", "controls", "sweep", "report", "training")
-    settings = job.build.arguments(given, ("study",), omit=special)
-    training = _training(job, given)
-    shared = {name: job.settings[name] for name in _OF_STUDY if name in job.settings}
+    own = build.arguments(given.training, ("study", "training"))
+    with build.named("study", "training"), build.at(("study", "training"), TypeError, ValueError):
+        common = {name: settings[name] for name in _COMMON if name in settings}
+        training = Training(**common | own)
+    shared = {name: settings[name] for name in _OF_STUDY if name in settings}
     if training.steps is not None:
         shared.pop("epochs", None)
     teacher = job.teacher()
     job.look_at_teacher()
     with _layers_of(job, job.model.student, given.sweep, ("student",)):
-        arms = _arms(job, given.arms, ("study", "arms"), given.sweep) or _default_arms(job)
+        arms = _arms(job, given.arms, ("study", "arms"), given.sweep)
+        if not arms:
+            if not job.objectives:
+                raise job.missing("objective", "or arms to the study")
+            train = None if job.model.on_policy is None else job.train()
+            transform = settings.get("transform")
+            arms = {"distilled": Arm(**job.objectives, transform=transform, train=train)}
         controls = _arms(job, given.controls, ("study", "controls"), given.sweep)
         sweep = _sweep(job, given.sweep, ("study", "sweep"))
-    job.check_classes("study", job.data)
+    job.check_classes("study", data)
     if job.model.label is not None:
-        splits = [each for each in ("train", "val", "test") if getattr(job.data, each) is not None]
+        splits = [each for each in ("train", "val", "test") if getattr(data, each) is not None]
         teacher = Stored(*job.stores(splits).values())
-    with job.named(("study",)):
+    report = {"title": f"Study of {job.out.name}", "class_names": data.classes}
+    report |= build.arguments(given.report, ("study", "report"))
+    special = ("arms", "controls", "sweep", "report", "training")
+    with build.named("study"):
         return study(
             teacher,
-            job.build.student_maker(job.model.student, ("student",)),
-            train=job.data.train,
-            val=job.data.val,
-            test=job.data.test,
+            build.student_maker(job.model.student, ("student",)),
+            train=data.train,
+            val=data.val,
+            test=data.test,
             arms=arms,
             controls=controls,
             sweep=sweep,
             training=training,
-            report=_report(job, given),
+            report=ReportOptions(**report),
             out=job.out / "study",
-            groups=job.data.groups,
-            **shared | settings,
+            groups=data.groups,
+            **shared | build.arguments(given, ("study",), omit=special),
         )
-
-
-def _default_arms(job: Job) -> dict[str, Arm]:
-    if not job.objectives:
-        raise job.missing("objective", "or arms to the study")
-    transform = job.settings.get("transform")
-    train = None if job.model.on_policy is None else job.train()
-    return {"distilled": Arm(**job.objectives, transform=transform, train=train)}
 
 
 def _arms(
@@ -89,7 +92,7 @@ def _arms(
 
 def _arm(job: Job, given: ArmSpec, place: Place, sweep: SweepSpec | None) -> Any:
     if not isinstance(given.root, ArmSection):
-        return job.build.objective(ObjectiveSpec.model_construct(given.root), place)
+        return job.build.objective(given.root, place)
     arm: Any = given.root
     own = arm.student is not None
     student, at = (arm.student, (*place, "student")) if own else (job.model.student, ("student",))
@@ -97,7 +100,7 @@ def _arm(job: Job, given: ArmSpec, place: Place, sweep: SweepSpec | None) -> Any
         arguments = job.build.arguments(arm, place, omit=("sweep",))
         if arm.sweep is not None:
             arguments["sweep"] = _sweep(job, arm.sweep, (*place, "sweep"))
-    with job.build.arguments_at(place):
+    with job.build.at(place, TypeError, ValueError):
         return Arm(**arguments)
 
 
@@ -122,26 +125,11 @@ def _sweep(job: Job, given: SweepSpec | None, place: Place) -> Any:
     grid = _grid(given)
     nested = grid is not options
     values = job.build.arguments(grid, (*place, "grid") if nested else place)
-    with job.build.arguments_at(place):
-        others = job.build.arguments(options, place, omit=("grid",)) if nested else {}
+    others = job.build.arguments(options, place, omit=("grid",)) if nested else {}
+    with job.build.at(place, TypeError, ValueError):
         return Sweep(values, **others)
 
 
 def _grid(sweep: SweepSpec) -> Any:
     options: Any = sweep.root
     return options.grid if "grid" in type(options).model_fields else options
-
-
-def _training(job: Job, given: Any) -> Training:
-    """Return what arms share: settings of the recipe's training, and those of the study itself."""
-    place = ("study", "training")
-    common = {name: job.settings[name] for name in _COMMON if name in job.settings}
-    own = job.build.arguments(given.training, place)
-    with job.named(place), job.build.arguments_at(place):
-        return Training(**common | own)
-
-
-def _report(job: Job, given: Any) -> ReportOptions:
-    own = job.build.arguments(given.report, ("study", "report"))
-    usual = {"title": f"Study of {job.out.name}", "class_names": job.data.classes}
-    return ReportOptions(**usual | own)

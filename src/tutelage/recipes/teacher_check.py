@@ -16,7 +16,7 @@ from tutelage.datasets import Splits
 from tutelage.errors import TutelageError
 from tutelage.recipes.kept_layers import spread
 from tutelage.teachers import as_teacher
-from tutelage.wants import Fields
+from tutelage.wants import OUTPUT
 
 _LOG = logging.getLogger(__name__)
 _SOME, _BATCH = 256, 64
@@ -28,7 +28,7 @@ _CAUSES = (
 
 @dataclass(frozen=True)
 class Sample:
-    """Outputs of a teacher for some examples.
+    """Outputs of a model for some examples.
 
     Args:
         outputs: `[examples, outputs]`; empty without a model.
@@ -68,8 +68,7 @@ def sample_of(
                 labels.append(batch.labels)
                 if bound is None:
                     continue
-                known = replace(batch, index=next(index)).to(device)
-                output = bound.signals(known, Fields(output=True)).output
+                output = bound.signals(replace(batch, index=next(index)).to(device), OUTPUT).output
                 if not isinstance(output, Tensor) or output.ndim != 2:  # noqa: PLR2004 - a row
                     return None
                 outputs.append(output.float().cpu())
@@ -90,10 +89,11 @@ def scale_of(values: Tensor) -> tuple[Tensor, Tensor]:
     moments = []
     for column in values.double().reshape(len(values), -1).T:
         known = column[column.isfinite()]
-        deviation = known.std(correction=0).item() if len(known) else 0.0
         mean = known.mean().item() if len(known) else 0.0
-        constant = deviation <= 1e-9 * max(1.0, abs(mean))
-        moments.append([float(f"{each:.4g}") for each in (mean, 1.0 if constant else deviation)])
+        deviation = known.std(correction=0).item() if len(known) else 0.0
+        if deviation <= 1e-9 * max(1.0, abs(mean)):  # a constant
+            deviation = 1.0
+        moments.append([float(f"{each:.4g}") for each in (mean, deviation)])
     means, deviations = zip(*moments, strict=True)
     return torch.tensor(means), torch.tensor(deviations)
 
@@ -106,43 +106,37 @@ def warn_of_poor_teacher(sample: Sample, kind: str | None) -> None:
         kind: What the outputs are: classes or values; others are not compared.
     """
     outputs, labels = sample.outputs, sample.labels
-    if labels is None or not len(labels):
+    if kind == "values" and r2(sample) < 0:
+        _LOG.warning(
+            "the teacher's R² is %.2f on %d labelled training examples, worse than that of "
+            "their mean, which is 0: %s",
+            *(r2(sample), len(outputs), _CAUSES),
+        )
+    if kind != "classes" or labels is None or labels.ndim > 1 or labels.is_floating_point():
         return
-    if kind == "classes" and labels.ndim == 1 and not labels.is_floating_point():
-        known = labels >= 0
-        if not known.any():
-            return
-        count = int(known.sum())
-        accuracy = (outputs.argmax(1) == labels)[known].float().mean().item()
-        commonest = labels[known].bincount().max().item() / count
-        # Twice the standard error: a good teacher of rare classes may be a little below.
-        if accuracy < commonest - 2 * math.sqrt(commonest * (1 - commonest) / count):
-            _LOG.warning(
-                "the teacher is right on %.0f %% of %d labelled training examples, of which %.0f "
-                "%% have the commonest class: %s",
-                100 * accuracy,
-                count,
-                100 * commonest,
-                _CAUSES,
-            )
-    elif kind == "values" and labels.numel() == outputs.numel():
-        score = r2(outputs, labels.reshape(outputs.shape).float())
-        if score < 0:
-            _LOG.warning(
-                "the teacher's R² is %.2f on %d labelled training examples, worse than that of "
-                "their mean, which is 0: %s",
-                score,
-                len(labels),
-                _CAUSES,
-            )
+    known = labels >= 0
+    count = int(known.sum())
+    if not count:
+        return
+    accuracy = (outputs.argmax(1) == labels)[known].float().mean().item()
+    commonest = labels[known].bincount().max().item() / count
+    # Twice the standard error: a good teacher of rare classes may be a little below.
+    if accuracy < commonest - 2 * math.sqrt(commonest * (1 - commonest) / count):
+        _LOG.warning(
+            "the teacher is right on %.0f %% of %d labelled training examples, of which %.0f "
+            "%% have the commonest class: %s",
+            *(100 * accuracy, count, 100 * commonest, _CAUSES),
+        )
 
 
-def r2(outputs: Tensor, labels: Tensor) -> float:
+def r2(sample: Sample) -> float:
     """Return the mean over outputs of R² on the known labels; NaN if there are none."""
-    found = []
-    for output, label in zip(outputs.double().T, labels.double().T, strict=True):
+    outputs, labels, found = sample.outputs.double(), sample.labels, []
+    if labels is None or labels.numel() != outputs.numel():
+        return math.nan
+    for output, label in zip(outputs.T, labels.reshape(outputs.shape).double().T, strict=True):
         known = ~label.isnan()
-        spread_of = (label[known] - label[known].mean()).square().sum()
-        if known.sum() > 1 and spread_of > 0:
-            found.append(1 - ((output - label)[known].square().sum() / spread_of).item())
+        around_mean = (label[known] - label[known].mean()).square().sum()
+        if known.sum() > 1 and around_mean > 0:
+            found.append(1 - ((output - label)[known].square().sum() / around_mean).item())
     return sum(found) / len(found) if found else math.nan
