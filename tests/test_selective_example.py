@@ -62,8 +62,7 @@ def test_a_resumed_run_keeps_the_closed_domains(tmp_path):
     again = tl.distill(**settings(), out=tmp_path, engine=engine)
     for name, tensor in whole.student.state_dict().items():
         assert torch.equal(again.student.state_dict()[name], tensor)
-    text = again.report(tmp_path / "selective.html").with_suffix(".md").read_text()
-    assert text.count("### Where the student is ahead") == 1
+    assert "lead/strange" in again.history[-1] or "val/lead/strange" in again.history[-1]
 
 
 def test_without_validation_data_it_is_refused():

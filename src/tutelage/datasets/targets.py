@@ -72,8 +72,8 @@ class Targets:
             classes = classes or in_order(as_text(each) for each in factorized(present[0])[1])
             if len(classes) == 1:
                 raise DataError(
-                    f"labels in {names[0]!r} must be of two classes or more, got {content.name} "
-                    f"with {classes[0]!r} only; correct `label`"
+                    f"labels in {', '.join(names)!r} must be of two classes or more, got "
+                    f"{content.name} with {classes[0]!r} only; correct `label`"
                 )
         elif classes is not None:
             raise ArgumentError(
@@ -257,9 +257,9 @@ def _present(content: Content, name: str) -> pd.Series:
     """
     cells = content.column("label", name)
     absent = cells.map(_is_missing).astype(bool) if cells.dtype.kind == "O" else cells.isna()
-    found: pd.Series = cells[~absent.to_numpy()]
+    found = cells.loc[~absent.to_numpy()]
     if found.dtype.kind in "iuf":
-        found = found[(found != UNLABELLED).to_numpy(dtype=bool)]
+        found = found.loc[(found != UNLABELLED).to_numpy(dtype=bool)]
     if not len(found):
         raise DataError(
             f"the label column {name!r} must hold labels, got {content.name} with none; correct "

@@ -202,7 +202,7 @@ def tag_sentences(
     check_class_ids(ids[:, known], len(names))
     sides = [
         [
-            [names[number] for number in own[valid].tolist()]
+            [names[int(number)] for number in own[valid].tolist()]
             for own, valid in zip(
                 side.split(list(lengths)), known.split(list(lengths)), strict=True
             )

@@ -446,7 +446,7 @@ def _confusions(
     theirs = target.output if isinstance(target.output, Tensor) else None
     alike = theirs is not None and theirs.shape == output.shape
     ours = _confusion(output, batch.labels, rows)
-    return ours, _confusion(theirs, batch.labels, rows) if alike else None
+    return ours, _confusion(cast("Tensor", theirs), batch.labels, rows) if alike else None
 
 
 def _confusion(output: Tensor, labels: Tensor, rows: Rows) -> Tensor:

@@ -76,7 +76,7 @@ class Classes(Task):
         counts = None if outputs.confusion is None else outputs.confusion.sum(dim=0)
         if counts is not None and outputs.labels is not None and bool(counts.any()):
             found["accuracy"] = (counts.trace() / counts.sum()).item()
-        elif self._has_ids(outputs):
+        elif outputs.labels is not None and self._has_ids(outputs):
             check_class_ids(outputs.labels, outputs.student.shape[1])
             found["accuracy"] = accuracy(outputs.student, outputs.labels)
         teacher = outputs.comparable_teacher
