@@ -55,10 +55,6 @@ class TestArguments:
         with pytest.raises(tl.ArgumentError, match=message):
             tl.Stage(**({"objective": SOFT, "epochs": 1} | options))
 
-    def test_a_trainable_that_is_no_text(self):
-        with pytest.raises(tl.ArgumentError, match="named by its path, a str, got 3"):
-            distill([tl.Stage(SOFT, 1, [3])])
-
     def test_a_trainable_without_parameters(self):
         with pytest.raises(tl.ModelError, match="must have parameters to train"):
             distill([tl.Stage(SOFT, 1, ["2"])])

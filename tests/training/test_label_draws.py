@@ -98,7 +98,7 @@ def test_other_objectives_and_temperatures_are_refused(tmp_path):
     ("options", "message"),
     [
         ({"sampled_classes": 0}, "`sampled_classes` must be at least 1"),
-        ({"top_k": 2}, "leave `top_k` out"),
+        ({"top_k": 2}, "leave one of the two out"),
         ({"fields": tl.Fields(features=frozenset({""}))}, "require the output"),
         ({"temperature": 0}, "`temperature` must be positive"),
         (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,14 +58,13 @@ def places(names: Iterable[Any]) -> Callable[[Any], int | None]:
     exact = {each: at for at, each in enumerate(names)}
     forms = Counter(plain(as_text(each)) for each in exact)
     loose = {plain(as_text(each)): at for each, at in exact.items()}
-    loose = {each: at for each, at in loose.items() if forms[each] == 1}
+    return partial(_place, exact, {each: at for each, at in loose.items() if forms[each] == 1})
 
-    def place(cell: Any) -> int | None:
-        found = exact.get(cell)
-        found = exact.get(as_text(cell)) if found is None else found
-        return loose.get(plain(as_text(cell))) if found is None else found
 
-    return place
+def _place(exact: Mapping[Any, int], loose: Mapping[str, int], cell: Any) -> int | None:
+    found = exact.get(cell)
+    found = exact.get(as_text(cell)) if found is None else found
+    return loose.get(plain(as_text(cell))) if found is None else found
 
 
 def is_mark(text: object) -> bool:

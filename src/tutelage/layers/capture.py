@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import get_ident
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -63,7 +64,8 @@ def capturing(
             if not fields.output and len(found) == len(paths):
                 raise Complete
 
-    def before(text: str, _: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    # PyTorch leaves `named` out in a thread that meets a hook which another one is removing.
+    def before(text: str, _: Any, args: tuple[Any, ...], named: Any = MappingProxyType({})) -> None:
         keep(text, {**dict(enumerate(args)), **named})
 
     def after(text: str, _: Any, __: Any, result: Any) -> None:
@@ -96,7 +98,7 @@ def noting_tokens(model: nn.Module, found: list[Tensor]) -> Iterator[None]:
         yield
         return
 
-    def note(_: nn.Module, __: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    def note(_: nn.Module, __: tuple[Any, ...], named: Any = MappingProxyType({})) -> None:
         mask = named.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == _TABLE:
             found.append(mask.bool())

@@ -163,7 +163,7 @@ def on_grid(rows: Rows) -> tuple[Rows, Tensor | None]:
 
     >>> kept, which = on_grid(Rows(torch.ones(1, 64, 96, dtype=torch.bool)))
     >>> len(kept), int(which.sum())
-    (704, 704)
+    (672, 672)
     """
     positions = rows.positions
     number, dimensions = math.prod(positions), len(positions)

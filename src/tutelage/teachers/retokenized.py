@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -121,6 +121,14 @@ class Retokenized(Teacher):
         output = self._output(plan, fields, ids.device)
         targets = _targets(plan, output, rows, ids.shape, self._cells.to(ids.device))
         return Signals(targets, rows=rows)
+
+    def check_layers(self, paths: Collection[str]) -> None:
+        """Refuse layers: their positions are those of other tokens."""
+        if paths:
+            raise ModelError(
+                "layers of a teacher with another tokenizer are about other tokens than the "
+                f"student's, got {sorted(paths)}; leave out objectives on layers"
+            )
 
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:

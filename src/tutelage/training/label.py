@@ -183,7 +183,8 @@ def _required(
     if some_classes and (None not in (top_k, sampled_classes) or not required.output):
         raise ArgumentError(
             "`top_k` or `sampled_classes` are of the output, one of the two, got "
-            f"{top_k=}, {sampled_classes=} and an output={required.output} in `fields`"
+            f"{top_k=}, {sampled_classes=} and an output={required.output} in `fields`; leave one "
+            "of the two out, and require the output"
         )
     if sampled_classes is None and temperature != 1:
         raise ArgumentError(
