@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
@@ -23,7 +23,7 @@ from tutelage.heads import HeadLogits
 from tutelage.layers import evaluating
 from tutelage.layers.language import generates, next_tokens, shift_labels_for
 from tutelage.layers.student import observe_student
-from tutelage.nested import joined, named_tensors, on_tensors, to_device
+from tutelage.nested import joined, on_tensors, to_device
 from tutelage.objectives import Objective, with_feedback
 from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM, with_heads
 from tutelage.objectives._valid import masked, valid_examples, values_of
@@ -45,7 +45,6 @@ from tutelage.wants import OUTPUT, Fields, Wants
 
 _CPU = torch.device("cpu")
 _FINAL = 1.0  # progress at which the objective has its final weights and temperatures
-_INPUT_BYTES = 2**28  # of a batch
 _TABLE = 2  # dimensions of [rows, classes]
 
 
@@ -533,20 +532,6 @@ def _joined_batches(parts: Sequence[Batch]) -> Batch:
 def _joined_rows(parts: Sequence[Signals]) -> Rows | None:
     several = [part.rows for part in parts if part.rows is not None]
     return Rows.joined(several) if several else None
-
-
-def bounded_source(name: str, data: object, batch_size: int) -> Source:
-    """Return the batches of data to evaluate models on, of at most so many examples and 256 MB."""
-    source = as_source(name, data, batch_size)
-    if isinstance(data, (DataLoader, IterableDataset)) or not hasattr(data, "__len__"):
-        return source
-    with randomness.preserved():
-        first = next(iter(as_source(name, data, 1).epoch(0)), None)
-    if first is None or batch_size == 1:
-        return source
-    size = sum(each.nbytes for _, each in named_tensors((first.inputs, first.labels)))
-    fitting = max(1, _INPUT_BYTES // max(1, size))
-    return source if fitting >= batch_size else as_source(name, data, fitting)
 
 
 def run_model(model: nn.Module | Teacher, batch: Batch, wanted: Fields, side: str) -> Signals:
