@@ -11,7 +11,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, Subset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 import tutelage as tl
 
@@ -31,6 +37,16 @@ class Counting(nn.Linear):
         return super().forward(inputs)
 
 
+class Share(IterableDataset):
+    """A stream of every second example, whose length nobody knows: 13 of them, or 12."""
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def __iter__(self):
+        return (DATA[at] for at in range(self.rank, EXAMPLES, 2))
+
+
 def validation_data(kind, rank):
     if kind == "tensors":
         return DATA
@@ -40,6 +56,8 @@ def validation_data(kind, rank):
         return DataLoader(DATA, 4, sampler=DistributedSampler(DATA, 2, rank, shuffle=False))
     if kind == "subset":
         return DataLoader(Subset(DATA, range(rank, EXAMPLES, 2)), 4)
+    if kind == "stream":
+        return DataLoader(Share(rank), 4)
     return DataLoader(DATA, 4)
 
 

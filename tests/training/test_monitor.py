@@ -193,6 +193,12 @@ class TestTies:
         assert kept == [1, 2, 3, 5]
         assert state.waited == 4  # since a better value
 
+    def test_a_loss_that_is_nan_is_no_better_than_another(self):
+        state = RunState(Monitor("accuracy"))
+        assert state.is_best({"accuracy": 0.9, "loss": math.nan})
+        assert state.is_best({"accuracy": 0.9, "loss": 2.0})
+        assert not state.is_best({"accuracy": 0.9, "loss": math.nan})
+
     def test_on_few_examples_the_loss_decides(self):
         assert choose_monitor({"loss", "accuracy"}, 199).name == "loss"
         assert choose_monitor({"loss", "accuracy"}, 200).name == "accuracy"

@@ -76,7 +76,7 @@ def test_processes_with_batch_norm_stop_together(tmp_path):
     assert len(losses) == best + 1 + 2 < 30
 
 
-@pytest.mark.parametrize("kind", ["tensors", "set", "sampler", "subset", "loader"])
+@pytest.mark.parametrize("kind", ["tensors", "set", "sampler", "subset", "stream", "loader"])
 def test_each_process_validates_its_part(kind, tmp_path):
     """Metrics are those of all examples, each once; copies that fill batches do not count twice."""
     program = PROGRAMS / "shared_validation.py"

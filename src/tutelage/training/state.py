@@ -61,6 +61,7 @@ class RunState:
         if name not in metrics:
             raise no_such_metric(name, metrics)
         value, loss = metrics[name], metrics.get("loss", math.inf)
+        loss = math.inf if math.isnan(loss) else loss
         if math.isnan(value):
             raise NonFiniteError(
                 f"the monitored metric {name!r} must be a number, got NaN in epoch {self.epoch}; "
