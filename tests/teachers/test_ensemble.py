@@ -227,6 +227,14 @@ WRONG_WEIGHTS = [
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("shape", [(2, 8), (8, 2), (2,)])
+    def test_weights_that_would_change_the_mean_unnoticed(self, shape):
+        """Negative ones, and those of another shape, which broadcast for some sizes of a batch."""
+        sign = -1.0 if shape == (2, 8) else 1.0
+        teacher = Ensemble([A, B], weights=lambda *_: torch.full(shape, sign))
+        with pytest.raises(ModelError, match="zero or more for each teacher and example"):
+            ask(teacher)
+
     @pytest.mark.parametrize("weights", WRONG_WEIGHTS)
     def test_weights(self, weights):
         with pytest.raises(ArgumentError, match=r"`weights` must be"):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, ModelError, some_of
-from tutelage.nested import device_of
+from tutelage.nested import describe, device_of
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import labels_by_row, same_rows
 from tutelage.signals import Batch, Signals
@@ -111,6 +111,14 @@ class Ensemble(Teacher):
             weights = self.weights.to(stacked.device, stacked.dtype)
         else:
             weights = self.weights(stacked, labels_by_row(batch, signals.rows))
+            due = stacked.shape[:2]
+            # Values are looked at on the CPU only, where that needs no synchronization.
+            if weights.shape != due or (weights.device.type == "cpu" and bool((weights < 0).any())):
+                raise ModelError(
+                    "`weights` must return zero or more for each teacher and example, "
+                    f"{list(due)}, got {describe(weights)} from {weights.min().item():g} on; "
+                    "correct the function"
+                )
             weights = weights / weights.sum(dim=0, keepdim=True)
         weights = weights.reshape(*weights.shape, *[1] * (stacked.ndim - weights.ndim))
         return replace(signals, output=self.average(stacked, weights))
