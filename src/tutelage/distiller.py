@@ -367,5 +367,7 @@ def _buffers(modules: Mapping[str, nn.Module]) -> list[Tensor]:
 
 def _same(ours: list[Tensor], theirs: list[Tensor]) -> bool:
     """Tell whether all tensors have the same values; NaN is one."""
+    if [each.shape for each in ours] != [each.shape for each in theirs]:
+        return False
     pairs = zip(ours, theirs, strict=True)
     return all(torch.allclose(*pair, rtol=0, atol=0, equal_nan=True) for pair in pairs)

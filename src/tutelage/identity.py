@@ -103,8 +103,7 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
 def model_identity(model: nn.Module, weights: bool = True) -> str:
     """Return a model's class and a hash; without `weights`, of its architecture alone.
 
-    Attributes that are no arguments of a constructor, such as caches and counters, do not matter,
-    and neither do single integers in buffers, which count.
+    Attributes that are no arguments of a constructor, such as caches and counters, do not matter.
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile returns is the same model
     parts: list[Any] = [
@@ -114,11 +113,7 @@ def model_identity(model: nn.Module, weights: bool = True) -> str:
     configs = (getattr(each, name, None) for each in model.modules() for name in names)
     own = {id(each): each for each in configs if hasattr(each, "to_dict")}
     parts += [declared(_settings(each)) for each in own.values()]
-    state = {
-        key: each
-        for key, each in model.state_dict().items()
-        if isinstance(each, Tensor) and (each.ndim or each.is_floating_point())
-    }
+    state = {key: each for key, each in model.state_dict().items() if isinstance(each, Tensor)}
     parts += sorted((key, str(each.dtype), list(each.shape)) for key, each in state.items())
     parts += [fingerprint(state)] if weights else []
     return f"{type(model).__name__} {digest(_json(parts))}"

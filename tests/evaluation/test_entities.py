@@ -157,15 +157,16 @@ class TestTagSentences:
 
 
 class TestBadInput:
-    def test_what_is_no_tag_is_told(self):
-        """By seqeval."""
-        with pytest.warns(UserWarning, match="L-PER seems not to be NE tag"):
-            entity_f1([["L-PER"]], [["O"]])
+    @pytest.mark.parametrize("tag", ["L-PER", "U-PER", "PER", "B", "B-", ""])
+    def test_tags_of_other_schemes_are_refused(self, tag):
+        """seqeval reads them otherwise than they are meant: U-PER U-PER would be one entity."""
+        with pytest.raises(DataError, match="must be 'O' or a prefix"):
+            entity_f1([[tag, tag]], [["O", "O"]])
 
     @pytest.mark.parametrize("tag", ["E-PER", "S-PER"])
     def test_prefixes_beyond_iob2_are_refused_strictly(self, tag):
         assert entity_f1([[tag]], [[tag]]) == 1.0
-        with pytest.raises(ValueError, match="Invalid token"):
+        with pytest.raises(DataError, match=r"a prefix \(B, I\) and a type"):
             entity_f1([[tag]], [[tag]], strict=True)
 
     @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import tutelage as tl
 from tutelage.data import as_source
 from tutelage.evaluation import MeanIoU, evaluate, mean_iou, predict
 from tutelage.evaluation.cost import Allocations
+from tutelage.rows import Rows
+from tutelage.tasks.outputs import on_grid
 from tutelage.teachers import Live
 
 CLASSES, SIZE = 5, (96, 64)
@@ -87,6 +89,43 @@ def test_other_metrics_are_those_of_an_even_grid() -> None:
     assert found.teacher is not None
     torch.testing.assert_close(found.student, expected[labelled])
     assert len(found.teacher) == len(found.student) == len(found.labels)
+
+
+def test_labels_at_few_points_are_all_kept() -> None:
+    """None of them is on the grid."""
+    images, labels = whole(3).tensors
+    points = torch.full_like(labels, -100)
+    points[:, ::12, ::12] = labels[:, ::12, ::12]
+    data = source(TensorDataset(images, points))
+    own = {"iou": MeanIoU(), "mine": lambda output, _: float(len(output))}
+    by_counts, all_kept = (
+        evaluate(model(0), Live(model(1)), tl.HardLabels() + tl.SoftTargets(2), data, metrics=each)
+        for each in ({"iou": MeanIoU()}, own)
+    )
+    assert "iou" in by_counts.metrics
+    shared = by_counts.metrics.keys() & all_kept.metrics.keys()
+    assert shared >= {"accuracy", "agreement", "iou"}
+    for name in shared:
+        assert by_counts.metrics[name] == pytest.approx(all_kept.metrics[name])
+
+
+def test_a_grid_that_misses_all_labels_is_replaced_by_evenly_spaced_ones() -> None:
+    labelled = torch.zeros(1, 96, 64, dtype=torch.bool)
+    labelled[:, ::3, :] = True  # the grid has rows 1, 4, 7 and so on
+    kept, which = on_grid(Rows(labelled))
+    assert which is not None
+    assert len(which) == int(labelled.sum())
+    assert 512 <= len(kept) == int(which.sum()) <= 1024
+
+
+def test_counts_are_not_kept_where_they_are_larger_than_logits() -> None:
+    labels = torch.zeros(1, 6, 6, dtype=torch.long)
+    given = nn.Conv2d(3, 100, 1)
+    data = source(TensorDataset(torch.randn(1, 3, 6, 6), labels))
+    outputs = evaluate(given, None, tl.HardLabels(), data, outputs=True).outputs
+    assert outputs.confusion is None
+    assert outputs.student is not None
+    assert outputs.student.shape == (36, 100)
 
 
 def test_a_function_of_ones_own_is_given_all_pixels() -> None:

@@ -28,6 +28,11 @@ def test_frozen_parts_stay_buffers_too():
     assert others <= set(changed)
 
 
+def test_a_single_path_is_no_list_of_its_letters():
+    with pytest.raises(tl.ArgumentError, match=r"write \['10'\]"):
+        tl.fine_tune(nn.Linear(4, 3), train=None, epochs=1, frozen="10")
+
+
 def test_frozen_parts_are_in_eval_mode_and_the_others_are_not():
     model, seen = net(), []
     model.body[0].register_forward_hook(

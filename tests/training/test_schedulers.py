@@ -34,6 +34,15 @@ def rates(scheduler, train=DATA, **options):
     return [record["lr"] for record in run.history]
 
 
+def cosine(optimizer, total=1000):
+    return lr_scheduler.CosineAnnealingLR(optimizer, total)
+
+
+def with_milestones(optimizer, total, steps=(30, 60)):
+    assert steps == (30, 60)
+    return cosine(optimizer, total)
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -59,6 +68,8 @@ def test_a_class_that_needs_something_else_is_refused(kind):
         (partial(lr_scheduler.PolynomialLR, power=1.0), [0.75, 0.5]),
         (lambda optimizer, n: lr_scheduler.PolynomialLR(optimizer, n, 1.0), [0.75, 0.5]),
         (lr_scheduler.LinearLR, [0.5, 2 / 3]),
+        (cosine, [0.853553, 0.5]),
+        (with_milestones, [0.853553, 0.5]),
     ],
 )
 def test_the_number_of_steps_goes_where_it_belongs(scheduler, expected):
@@ -74,8 +85,16 @@ def test_without_a_length_a_scheduler_of_the_optimizer_alone_will_do():
     assert rates(partial(lr_scheduler.ExponentialLR, gamma=0.5), Stream())[0] == 0.25
     with pytest.raises(ArgumentError, match="whose number is not known"):
         rates(lr_scheduler.CosineAnnealingLR, Stream())
+    assert rates(partial(lr_scheduler.ExponentialLR, gamma=0.5), Stream(), epochs=1)[0] == 0.25
     found = rates(lr_scheduler.CosineAnnealingLR, Stream(), epochs=None, steps=4)
     assert found[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_totals_that_are_left_to_other_arguments():
+    cycle = partial(
+        lr_scheduler.OneCycleLR, max_lr=1.0, total_steps=None, epochs=4, steps_per_epoch=2
+    )
+    assert len(rates(cycle)) == 4
 
 
 def test_plateaus_are_those_of_validation():

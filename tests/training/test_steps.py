@@ -47,6 +47,16 @@ def test_a_stream_that_never_ends_is_validated_ten_times_and_goes_on_between():
     assert Endless.seen[-1] >= 20 * 8 - 1
 
 
+def test_labels_may_come_later_in_a_stream():
+    class Late(IterableDataset):
+        def __iter__(self):
+            return ((X[n % 40], LABELS[n % 40] if n >= 40 else torch.tensor(-100)) for n in count())
+
+    objective = tl.HardLabels() + tl.SoftTargets(2)
+    given = {"train": Late(), "objective": objective, "steps": 20, "batch_size": 8}
+    assert len(tl.distill(nn.Linear(4, 3), nn.Linear(4, 3), **given).history) == 10
+
+
 def test_data_with_a_length_ends_in_the_middle_of_a_pass():
     run = train(DATA, steps=13)
     assert [record["step"] for record in run.history] == [5, 10, 13]

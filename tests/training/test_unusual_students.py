@@ -121,3 +121,26 @@ def test_a_helper_that_counts_may_be_shared_and_is_the_same_teacher_afterwards(t
     call = {"train": DATA, "objective": tl.SoftTargets(2), "epochs": 1, "out": tmp_path}
     first = tl.distill(teacher, student, **call)
     assert tl.distill(teacher, student, **call).history == first.history
+
+
+class Shifted(nn.Linear):
+    """A model whose answers depend on a single integer in a buffer."""
+
+    def __init__(self, shift):
+        super().__init__(6, 3)
+        self.register_buffer("shift", torch.tensor(shift))
+
+    def forward(self, inputs):
+        return super().forward(inputs).roll(int(self.shift), dims=1)
+
+
+def test_teachers_that_differ_in_an_integer_are_two(tmp_path):
+    one, other = Shifted(0), Shifted(1)
+    other.load_state_dict(one.state_dict() | {"shift": torch.tensor(1)})
+    tl.label(one, DATA, out=tmp_path / "store")
+    with pytest.raises(tl.TutelageError, match="teacher"):
+        tl.label(other, DATA, out=tmp_path / "store")
+    call = {"train": DATA, "objective": tl.SoftTargets(2), "epochs": 1, "out": tmp_path / "run"}
+    tl.distill(one, nn.Linear(6, 3), **call)
+    with pytest.raises(tl.TutelageError, match="teacher"):
+        tl.distill(other, nn.Linear(6, 3), **call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -144,6 +145,7 @@ def entities(tags: Sequence[str], *, strict: bool = False) -> list[Entity]:
 
     Raises:
         ArgumentError: seqeval is not installed.
+        DataError: A tag is of another scheme.
 
     >>> entities(["I-PER", "I-PER", "B-PER", "I-LOC", "O"])
     [Entity(kind='PER', start=0, end=2), Entity(kind='PER', start=2, end=3), \
@@ -151,6 +153,13 @@ Entity(kind='LOC', start=3, end=4)]
     >>> entities(["I-PER", "I-PER", "B-PER", "I-LOC", "O"], strict=True)
     [Entity(kind='PER', start=2, end=3)]
     """
+    prefixes = "BI" if strict else "BIES"
+    wrong = next((each for each in tags if not re.fullmatch(rf"O|[{prefixes}]-.+", each)), None)
+    if wrong is not None:
+        raise DataError(
+            f"a tag must be 'O' or a prefix ({', '.join(prefixes)}) and a type, such as 'B-PER', "
+            f"got {wrong!r}; rename tags of another scheme (in BILOU, L is E and U is S)"
+        )
     try:
         from seqeval.metrics.sequence_labeling import get_entities  # noqa: PLC0415 - slow to import
         from seqeval.scheme import IOB2, Entities  # noqa: PLC0415

@@ -38,7 +38,7 @@ from tutelage.tasks.metrics import (
     needs_logits,
     reads_confusion,
 )
-from tutelage.tasks.outputs import MOST_POSITIONS, on_grid
+from tutelage.tasks.outputs import on_grid
 from tutelage.tasks.token_scores import TokenScores, token_scores
 from tutelage.teachers import Teacher, ask
 from tutelage.wants import OUTPUT, Fields, Wants
@@ -421,11 +421,16 @@ def _has_scores(output: object) -> bool:
 
 
 def _are_classes(signals: Signals, batch: Batch) -> bool:
-    """Tell whether outputs are logits of maps `[rows, classes]`, and labels, if any, class ids."""
+    """Tell whether outputs are logits of maps `[rows, classes]`, and labels, if any, class ids.
+
+    Of more classes than positions the counts of true and predicted classes are larger than logits.
+    """
     output, rows, labels = signals.output, signals.rows, batch.labels
     if not isinstance(output, Tensor) or output.ndim != _TABLE or output.shape[1] == 1:
         return False
     if rows is None or len(rows.positions) < 2:  # noqa: PLR2004 - a text has one dimension
+        return False
+    if output.shape[1] > math.prod(rows.positions):
         return False
     return labels is None or (
         isinstance(labels, Tensor)
@@ -439,8 +444,7 @@ def _confusions(
 ) -> tuple[Tensor, Tensor | None] | None:
     """Return what student and teacher predict at all positions; None without labels."""
     rows, output = cast("Rows", student.rows), cast("Tensor", student.output)
-    few = math.prod(rows.positions) <= MOST_POSITIONS
-    if batch.labels is None or (few and output.shape[1] > MOST_POSITIONS):  # larger than logits
+    if batch.labels is None:
         return None
     theirs = target.output if isinstance(target.output, Tensor) else None
     alike = theirs is not None and theirs.shape == output.shape

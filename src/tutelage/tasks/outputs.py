@@ -159,7 +159,9 @@ class Outputs:
 def on_grid(rows: Rows) -> tuple[Rows, Tensor | None]:
     """Return the rows on an even grid of positions, and which of all they are, `[rows]` of bool.
 
-    Of positions of one dimension, and where there are few, these are all rows, and None.
+    Of positions of one dimension, and where there are few, these are all rows, and None. Of an
+    example with few rows, as of labels at single points, they are all; of one with more, none of
+    them on the grid, they are evenly spaced among its rows.
 
     >>> kept, which = on_grid(Rows(torch.ones(1, 64, 96, dtype=torch.bool)))
     >>> len(kept), int(which.sum())
@@ -172,5 +174,9 @@ def on_grid(rows: Rows) -> tuple[Rows, Tensor | None]:
     stride = math.ceil((number / MOST_POSITIONS) ** (1 / dimensions))
     grid = torch.zeros(positions, dtype=torch.bool, device=rows.mask.device)
     grid[tuple(slice((min(stride, size) - 1) // 2, None, stride) for size in positions)] = True
-    grid = grid.expand_as(rows.mask)
-    return Rows(rows.mask & grid), rows.of(grid)
+    mask, kept = rows.mask.flatten(1), (rows.mask & grid).flatten(1)
+    apart = (rows.counts + MOST_POSITIONS - 1) // MOST_POSITIONS  # 1 takes all rows
+    spaced = mask & ((mask.cumsum(dim=1) - 1) % apart[:, None].clamp(min=1) == 0)
+    few = (apart <= 1) | ~kept.any(dim=1)
+    chosen = torch.where(few[:, None], spaced, kept).view_as(rows.mask)
+    return Rows(chosen), rows.of(chosen)

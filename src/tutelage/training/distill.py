@@ -229,6 +229,11 @@ def fine_tune(
     True
     """
     check_learner("model", model)
+    if isinstance(frozen, str):
+        raise ArgumentError(
+            f"`frozen` must be a list of paths, got {frozen!r}, whose letters would be such; write "
+            f"[{frozen!r}]"
+        )
     make = options.get("optimizer") or partial(torch.optim.AdamW, lr=1e-4)
     if (lr_factors or layer_decay is not None) and callable(make):
         make = by_part(make, model, lr_factors or {}, layer_decay, frozen)

@@ -270,7 +270,20 @@ def _in_use(setup: Setup) -> dict[str, Any]:
         if callable(reset):
             reset()  # what it has counted is not what it is
     metrics = {name: declared(each) for name, each in setup.settings.metrics.items()}
-    return {"transform": declared(setup.settings.transform), "metrics": metrics}
+    found = {"transform": declared(setup.settings.transform), "metrics": metrics}
+    teacher = setup.distiller.teacher
+    if teacher is not None and any(map(_may_count, teacher.modules())):
+        found["teacher"] = teacher.fingerprint()
+    return found
+
+
+def _may_count(module: nn.Module) -> bool:
+    """Tell whether a module has a single integer in a buffer, which may count its calls."""
+    named = module.named_buffers()
+    return any(
+        each.ndim == 0 and not each.is_floating_point() and not name.endswith("num_batches_tracked")
+        for name, each in named
+    )
 
 
 def why_not_longer(setup: Setup | None) -> str:
@@ -281,7 +294,7 @@ def why_not_longer(setup: Setup | None) -> str:
     """
     if setup is None:
         return "a stage begins where the one before it ends"
-    if setup.scheduler is not None:
+    if setup.scheduled:
         return f"the scheduler ({type(setup.scheduler).__name__}) goes over all steps"
     own = [setup.distiller.objective, setup.settings.transform]
     own += [setup.train.policy.share] if isinstance(setup.train, OnPolicySource) else []

@@ -128,13 +128,12 @@ class Loop:
             state.seconds = time.monotonic() - began
             due = self.checkpointer.due()
             if due or state.step % STEPS_BETWEEN_READS == 0:
-                self._read_losses()
-                losses = "  ".join(f"{k} {v:.4g}" for k, v in self.losses.means().items())
-                show(state.step, f"epoch {state.epoch + 1}  {losses}")
+                self._read_losses(show)
             if due:
                 self.checkpointer.save()
-        self._read_losses()
-        if state.epoch == 0 and self.setup.train.epochs_are_alike:
+        self._read_losses(show)
+        whole = self._part is None and state.passes == 1 and state.batch == 0
+        if whole and self.setup.train.epochs_are_alike:
             self.distiller.check_learned(state.loss_counts[1:])
 
     def _groups(self) -> Iterator[list[Batch]]:
@@ -201,11 +200,13 @@ class Loop:
         total = cast("Tensor", self.accelerator.reduce(ours))
         return total[:-1], total[-1]
 
-    def _read_losses(self) -> None:
-        """Read the losses since the last time, refuse non-finite ones, log the rest."""
+    def _read_losses(self, show: Callable[[int, str], None]) -> None:
+        """Read the losses since the last time, refuse non-finite ones, log and show the rest."""
         means = self.losses.read()
         if means:
             self.checkpointer.log({"kind": "steps", "step": self.state.step} | means)
+        losses = "  ".join(f"{name} {mean:.4g}" for name, mean in self.losses.means().items())
+        show(self.state.step, f"epoch {self.state.epoch + 1}  {losses}")
 
     def _end_epoch(self, began: float) -> None:
         """Validate, log, and keep the student if it is the best so far."""
@@ -244,7 +245,8 @@ class Loop:
         else:
             raise ArgumentError(
                 "ReduceLROnPlateau(mode='max') needs a monitored metric of which higher values are "
-                f"better, got {'none' if monitor is None else monitor.name}; give mode='min'"
+                f"better, got {'none' if monitor is None else monitor.name}; name one, such as "
+                "monitor='accuracy', or give mode='min'"
             )
 
     def _evaluate(

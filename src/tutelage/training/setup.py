@@ -35,6 +35,7 @@ class Setup:
     distiller: Distiller
     optimizer: Optimizer
     scheduler: LRScheduler | None
+    scheduled: bool  # whether the scheduler was given the number of all steps
     train: Source
     val: Source | None
     val_teacher: Teacher | None  # none either where targets were stored only for `train`
@@ -85,9 +86,18 @@ def make_setup(
     steps, batches = settings.steps, source.batches_per_epoch()
     if settings.epochs is not None and batches is not None:
         steps = -(-batches // settings.engine.accumulation) * settings.epochs
-    scheduler = _make_scheduler(settings.scheduler, optimizer, steps)
+    scheduler, scheduled = _make_scheduler(settings.scheduler, optimizer, steps)
     return Setup(
-        distiller, optimizer, scheduler, source, val_source, val_teacher, data, settings, steps
+        distiller=distiller,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        scheduled=scheduled,
+        train=source,
+        val=val_source,
+        val_teacher=val_teacher,
+        data=data,
+        settings=settings,
+        steps=steps,
     )
 
 
@@ -151,10 +161,14 @@ def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimiz
 
 def _make_scheduler(
     make: MakeScheduler | None, optimizer: Optimizer, steps: int | None
-) -> LRScheduler | None:
-    """Make the scheduler over so many optimizer steps; None for an unknown number."""
+) -> tuple[LRScheduler | None, bool]:
+    """Make the scheduler over so many optimizer steps, None for an unknown number.
+
+    Returns:
+        The scheduler, and whether it was given the number.
+    """
     if make is None:
-        return None
+        return None, False
     arguments, counts = _scheduler_arguments(make, steps)
     if steps is None and (counts or arguments):
         raise ArgumentError(
@@ -168,19 +182,23 @@ def _make_scheduler(
             "scheduler, for instance torch.optim.lr_scheduler.CosineAnnealingLR, got one that "
             f"makes {type(scheduler).__name__}"
         )
-    return scheduler
+    return scheduler, bool(arguments or counts)
 
 
 def _scheduler_arguments(make: Any, steps: int | None) -> tuple[list[Any], dict[str, Any]]:
     """Return what a scheduler is made with beside the optimizer: the number of steps, or nothing.
 
-    A class is given it by name, since its second argument may be anything: of `ExponentialLR` it is
-    gamma. A function is given it in its second place, if it has one.
+    A function is given it in its second place, if it has one. A class is given it by name, since
+    its second argument may be anything: of `ExponentialLR` it is gamma; a partial likewise, if one
+    of its arguments has such a name.
     """
     try:
         _, *others = inspect.signature(make).parameters.values()
     except (TypeError, ValueError):  # no signature, or no argument
         return [steps], {}
+    if not isinstance(make, (type, functools.partial)):
+        second = (*_PLACES, inspect.Parameter.VAR_POSITIONAL)
+        return [steps] if others and others[0].kind in second else [], {}
     given = make.keywords if isinstance(make, functools.partial) else {}
     kind = make.func if isinstance(make, functools.partial) else make
     named = next((each.name for each in others if each.name in STEP_COUNTS), None)
@@ -199,6 +217,7 @@ def _scheduler_arguments(make: Any, steps: int | None) -> tuple[list[Any], dict[
             f"{name}, which needs {lacking[0]!r}; write "
             f"functools.partial({name}, {lacking[0]}=...)"
         )
-    if named in given and named != "total_iters" and given[named] < (steps or 0):
-        warn_early_end(named, given[named], steps or 0)
+    own = None if named is None else given.get(named)
+    if named and own is not None and named != "total_iters" and own < (steps or 0):
+        warn_early_end(named, own, steps or 0)
     return [], {} if named is None or named in given else {named: steps}
