@@ -104,3 +104,14 @@ def test_words_that_are_not_those_of_the_tokens_are_refused() -> None:
     ids = torch.zeros(2, 4, dtype=torch.int64)
     with pytest.raises(ModelError, match="the word of each"):
         student(input_ids=ids, words=ids[:, :3])
+
+
+def test_the_words_may_be_an_argument_of_the_model_too() -> None:
+    class Counting(Tagger):
+        def forward(self, input_ids: Tensor, words: Tensor) -> dict[str, Tensor]:
+            return {"logits": self.table(input_ids) * (words >= 0).unsqueeze(2)}
+
+    ids, words = torch.tensor([[1, 2, 3]]), torch.tensor([[-1, 0, 1]])
+    names = {"input_ids": "ids", "words": "words"}
+    model = ByWord(Counting(), "words", inputs=names)
+    assert torch.equal(model(ids=ids, words=words)[0], model.wrapped.table(ids)[0, 1:])

@@ -50,6 +50,11 @@ def test_its_identity_is_the_same_after_a_batch_and_in_a_copy(words, tmp_path):
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("texts", ["the cat", [1, 2], [["the"], ["cat"]], {"text": "a"}])
+    def test_what_is_no_list_of_texts_is_refused(self, texts):
+        with pytest.raises(DataError, match="raw texts must be a list of str, got"):
+            TextInputs(tokenizer(), 16)(texts)
+
     def test_a_text_whose_last_words_would_have_no_output_is_refused(self):
         with pytest.raises(DataError, match="at most 5 tokens, got one of 5 words, 'the very"):
             TextInputs(tokenizer(), 5, words=True)(TEXTS)

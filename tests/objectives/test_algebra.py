@@ -249,3 +249,10 @@ class TestShapes:
 def test_sum_joins_objectives():
     joined = sum([0.1 * tl.HardLabels(), tl.SoftTargets(2)])
     assert repr(joined) == repr(0.1 * tl.HardLabels() + tl.SoftTargets(2))
+
+
+def test_an_unknown_kind_of_output_is_refused():
+    with pytest.raises(ArgumentError, match=r"`output_kind` of Mine must be one of .*'binary'.*"):
+
+        class Mine(Objective):
+            output_kind = "regression"

@@ -232,6 +232,10 @@ class TestBadInput:
         with pytest.raises(ModelError, match=r"knows all 2 classes .*other_class=False"):
             coarse_soft_targets(torch.zeros(1, 2), coarse([[1, 0]], [[0.0, 0.0]], [0.0]))
 
+    def test_a_row_without_any_mass(self):
+        with pytest.raises(ModelError, match="must have mass somewhere"):
+            coarse_soft_targets(torch.zeros(1, 2), coarse([[-1]], [[-np.inf]], [-np.inf]))
+
     @pytest.mark.parametrize("shape", [(1, 7), (2,), (2, 7, 1)])
     def test_other_shapes(self, shape):
         with pytest.raises(ModelError, match=r"must be \[2, classes\] .*let the student return"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from objective_samples import MAPS, TOKENS, Formula, found
+from tutelage.errors import ModelError
 
 EACH = found(Formula)
 EVERY = pytest.mark.parametrize(
@@ -181,6 +182,22 @@ def test_maps_are_flattened_where_examples_are_related(formula):
     torch.testing.assert_close(
         formula.loss(student, teacher), formula.loss(student.flatten(1), teacher.flatten(1))
     )
+
+
+@OF_BATCHES
+@pytest.mark.parametrize("shape", [(3, 4), (1, 4), (2,)])
+def test_other_examples_are_refused_where_examples_are_related(formula, shape):
+    """One example would be compared with each of many."""
+    with pytest.raises(ModelError, match=r"of the same examples, got \[2, 4\] \(student\) and \["):
+        formula.loss(torch.zeros(2, 4), torch.zeros(shape))
+
+
+@EVERY
+def test_a_feature_that_all_examples_share_is_refused(formula, shape):
+    """Such as an embedding of positions, `[1, tokens, d]`."""
+    student, teacher = features(shape)
+    with pytest.raises(ModelError):
+        formula.loss(student, teacher[:1])
 
 
 @OF_TOKENS

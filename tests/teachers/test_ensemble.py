@@ -227,11 +227,20 @@ WRONG_WEIGHTS = [
 
 
 class TestBadInput:
-    @pytest.mark.parametrize("shape", [(2, 8), (8, 2), (2,)])
-    def test_weights_that_would_change_the_mean_unnoticed(self, shape):
-        """Negative ones, and those of another shape, which broadcast for some sizes of a batch."""
-        sign = -1.0 if shape == (2, 8) else 1.0
-        teacher = Ensemble([A, B], weights=lambda *_: torch.full(shape, sign))
+    @pytest.mark.parametrize(
+        "given",
+        [
+            torch.tensor([[-1.0], [2.0]]).expand(2, 8),
+            torch.zeros(2, 8),
+            torch.full((2, 8), torch.nan),
+            torch.ones(8, 2),
+            torch.ones(2),
+        ],
+        ids=["negative", "no sum", "NaN", "turned", "for all examples"],
+    )
+    def test_weights_that_would_change_the_mean_unnoticed(self, given):
+        """Those of another shape broadcast for some sizes of a batch."""
+        teacher = Ensemble([A, B], weights=lambda *_: given)
         with pytest.raises(ModelError, match="zero or more for each teacher and example"):
             ask(teacher)
 
@@ -243,6 +252,10 @@ class TestBadInput:
     def test_members(self):
         with pytest.raises(ModelError, match=r"must be a torch.nn.Module, a Teacher, .* got int"):
             Ensemble([A, 3])
+
+    def test_names_that_are_one_text(self):
+        with pytest.raises(ArgumentError, match="names that differ as texts"):
+            Ensemble({1: A, "1": B})
 
     def test_a_member_of_some_classes(self):
         with pytest.raises(ModelError, match=r"needs all classes of the teacher"):

@@ -49,6 +49,16 @@ def test_an_incomplete_record_is_refused(record):
         TokenLogprobs.of(record, [1, 2])
 
 
+def test_the_own_tokens_of_a_completion_stay_with_their_position():
+    """The first token may be left out of the most probable ones alone."""
+    top = [{"token_id:8": -2.0}, {"token_id:9": -2.0}]
+    own = {"tokens": ["token_id:5", "token_id:6", "token_id:7"], "token_logprobs": [None, -1, -0.5]}
+    for first in ([], [None]):
+        found = TokenLogprobs.of({"logprobs": {"top_logprobs": first + top} | own}, [5, 6, 7])
+        assert found.ids.tolist() == [[8, 6], [9, 7]]
+        assert found.values.tolist() == [[-2.0, -1.0], [-2.0, -0.5]]
+
+
 def recorded(path, texts):
     rows = [columns([[1, 2]] * (n - 1), [[-1.0, -2.0]] * (n - 1)) for n in texts]
     path.write_text("\n".join(map(json.dumps, rows)))

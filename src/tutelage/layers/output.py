@@ -121,8 +121,8 @@ class ByWord(Output):
         Raises:
             ModelError: The model has no output for each token, or these have no words.
         """
-        words: Tensor = inputs.pop(str(self.output))
-        keys = self.inputs or {key: key for key in inputs}
+        words: Tensor = inputs[str(self.output)]
+        keys = self.inputs or {key: key for key in inputs if key != self.output}
         arguments = {name: inputs[key] for name, key in keys.items()}
         logits = output_of(self.wrapped(**arguments), type(self.wrapped).__name__)
         if words.is_floating_point() or words.shape != logits.shape[:2] or logits.ndim != 3:  # noqa: PLR2004

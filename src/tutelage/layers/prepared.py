@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tutelage._checks import installed
+from tutelage._checks import installed, integer, positive
 from tutelage.errors import ArgumentError, DataError
 from tutelage.layers.observe import arguments
 from tutelage.layers.wrapper import Wrapper, unwrapped
@@ -134,7 +134,9 @@ class ImageInputs(nn.Module):
         self.crop = None if crop is None else _several(crop)
         self.mean, self.std = _several(mean), _several(std)
         self.interpolation: Interpolation = interpolation
-        self.scale = scale
+        for each in self.std:
+            positive("std", each, "it is a standard deviation")
+        self.scale = positive("scale", scale, "1 leaves the values as they are")
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the model's inputs.
@@ -196,7 +198,7 @@ class TextInputs:
 
     def __init__(self, tokenizer: Any, max_length: int, words: bool = False) -> None:
         self.tokenizer: Any = copy.deepcopy(tokenizer)
-        self.max_length = max_length
+        self.max_length = integer("max_length", max_length, 1, "it is a number of tokens")
         self.words = words
         # Where it was loaded from is not part of what it does.
         self.tokenizer.name_or_path = ""
@@ -213,8 +215,15 @@ class TextInputs:
         """Return the model's inputs, each `[batch, tokens]`.
 
         Raises:
-            DataError: With `words`, one is too long.
+            DataError: The texts are no list of str, or, with `words`, one is too long.
         """
+        # A str would be texts of one letter, and pairs of texts would change places in a batch.
+        listed = isinstance(texts, (list, tuple))
+        if not listed or not all(isinstance(each, str) for each in texts):
+            raise DataError(
+                f"raw texts must be a list of str, got {describe(texts)}; let the data set yield "
+                "one for each example"
+            )
         tokens = self._tokens(list(texts))
         inputs = dict(tokens)
         if self.words:

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from tutelage.errors import ModelError
 from tutelage.layers.resolution import sizes
-from tutelage.objectives._layers import LayerObjective, by_position, mean_of_positions
+from tutelage.objectives._layers import (
+    LayerObjective,
+    by_position,
+    mean_of_positions,
+    same_examples,
+)
 from tutelage.objectives._tensors import scaled_by_max
 
 
@@ -44,6 +49,7 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
             f"height, width], with the same positions, got {list(student.shape)} (student) and "
             f"{list(teacher.shape)} (teacher); choose layers of one kind, and resize one of the two"
         )
+    same_examples(student, teacher)
     (ours, valid), (theirs, _) = (by_position(feature, mask) for feature in (student, teacher))
     gap = _attention(ours) - _attention(theirs)
     return mean_of_positions(gap.square().unsqueeze(1), valid)

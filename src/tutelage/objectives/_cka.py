@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from tutelage.objectives._layers import LayerObjective, by_position
+from tutelage.objectives._layers import LayerObjective, same_examples, without_padding
 from tutelage.objectives._tensors import full_precision, rounding
 
 
@@ -34,6 +34,7 @@ def cka(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     >>> cka(teacher[:, :1], teacher)
     tensor([0.3572, 0.3572, 0.3572])
     """
+    same_examples(student, teacher)
     (x, x_mean), (y, y_mean) = _centred(student, mask), _centred(teacher, mask)
     with full_precision(student):
         cross, ours, theirs = _products(_scaled(x, x_mean), _scaled(y, y_mean))
@@ -62,7 +63,7 @@ class CKA(LayerObjective):
 
 def _centred(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return rows minus their mean, and the mean without its gradient."""
-    rows = by_position(feature, mask)[0].flatten(1)
+    rows = without_padding(feature, mask).flatten(1)
     mean = rows.mean(dim=0)
     return rows - mean, mean.detach()
 

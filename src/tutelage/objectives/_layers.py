@@ -94,7 +94,7 @@ class LayerObjective(Formula):
         settings = self.settings(batch.progress)
         if self.relates_examples:
             ours, theirs = (
-                by_position(feature, position_mask(batch, feature))[0]
+                without_padding(feature, position_mask(batch, feature))
                 for feature in (student, teacher)
             )
             return self.formula(ours, theirs, **settings)
@@ -166,6 +166,16 @@ def checked_map(layer_map: Mapping[str, str]) -> dict[str, str]:
     for each in (*layer_map, *layer_map.values()):
         LayerPath.parse(each)
     return dict(layer_map)
+
+
+def same_examples(student: Tensor, teacher: Tensor) -> None:
+    """Refuse features that are not `[batch, …]` of the same number of examples: one broadcasts."""
+    if min(student.ndim, teacher.ndim) < 2 or len(student) != len(teacher):  # noqa: PLR2004
+        raise ModelError(
+            "the features of student and teacher must be [batch, …] of the same examples, got "
+            f"{list(student.shape)} (student) and {list(teacher.shape)} (teacher); choose layers "
+            "whose first dimension is the batch"
+        )
 
 
 def same_features(student: Tensor, teacher: Tensor) -> None:

@@ -12,7 +12,7 @@ from inspect import Parameter, signature
 from itertools import chain, count
 from operator import or_
 from types import FunctionType
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,16 @@ class Objective(nn.Module):
 
     weight_by_rows: bool = False
     """Whether examples weigh by the number of their rows; see `RowMean`."""
+
+    def __init_subclass__(cls) -> None:
+        """Refuse another `output_kind`, which would be read as class logits in silence."""
+        super().__init_subclass__()
+        kind = cls.__dict__.get("output_kind")
+        if isinstance(kind, str) and kind not in get_args(OutputKind):
+            raise ArgumentError(
+                f"`output_kind` of {cls.__name__} must be one of {list(get_args(OutputKind))} or "
+                f"None, got {kind!r}; choose what its output holds"
+            )
 
     def build(self, student: Signals, teacher: Signals) -> None:
         """Create parts that depend on shapes, from one batch's signals, before training.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage._checks import not_negative
 from tutelage.errors import ArgumentError
-from tutelage.objectives._layers import LayerObjective, by_position
+from tutelage.objectives._layers import LayerObjective, same_examples, without_padding
 from tutelage.objectives._tensors import full_precision, scaled_by_max
 
 # Examples closer than this fraction of the mean distance are treated as equal: the direction
@@ -54,6 +54,7 @@ def rkd(
     >>> rkd(torch.tensor([[0.0], [1.0], [2.0]]), teacher)
     tensor([ 6.5972, 13.2639,  2.3056])
     """
+    same_examples(student, teacher)
     with full_precision(student):
         lengths, ours = _relations(student, mask)
         expected, theirs = _relations(teacher, mask)
@@ -102,7 +103,7 @@ class RKD(LayerObjective):
 
 def _relations(feature: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return distances over their mean, `[batch, batch]`, and unit vectors, `[batch, batch, d]`."""
-    rows = scaled_by_max(by_position(feature, mask)[0].flatten(1), dim=(0, 1))
+    rows = scaled_by_max(without_padding(feature, mask).flatten(1), dim=(0, 1))
     differences = rows.unsqueeze(0) - rows.unsqueeze(1)
     lengths = torch.linalg.vector_norm(differences, dim=2)
     mean = lengths.sum() / max(len(rows) * (len(rows) - 1), 1)

@@ -169,6 +169,11 @@ def _check_ids(ids: Tensor, other: Tensor, classes: int) -> None:
             f"a teacher that knows all {classes} classes of the student must have `other` at -inf, "
             "got mass where the student has no class; for a Specialist set other_class=False"
         )
+    if ((known == 0) & (other == -torch.inf)).any():
+        raise ModelError(
+            "each row of CoarseLogits must have mass somewhere, got one without a class and with "
+            "`other` at -inf; leave such examples out"
+        )
 
 
 _known_classes = value_check(

@@ -173,8 +173,9 @@ def _of_logprobs(record: Mapping[str, Any]) -> list[_Known]:
     if isinstance(found, list):
         return [[(_id(e["token"]), float(e["logprob"])) for e in each or ()] for each in found]
     rows = [_of_dict(each) for each in found["top_logprobs"]]
-    own = zip(found.get("tokens") or (), found.get("token_logprobs") or (), strict=True)
-    for row, (token, value) in zip(rows, own, strict=False):
+    own = list(zip(found.get("tokens") or (), found.get("token_logprobs") or (), strict=True))
+    # The first token has an entry in both or in one of them: they end together.
+    for row, (token, value) in zip(reversed(rows), reversed(own), strict=False):
         if value is not None and str(token).startswith(_PREFIX):
             row.append((_id(token), float(value)))
     return rows

@@ -88,6 +88,10 @@ class Ensemble(Teacher):
             named = {str(name): each for name, each in teachers.items()}
         else:
             named = {str(number): each for number, each in enumerate(teachers)}
+        if len(named) < len(teachers):
+            raise ArgumentError(
+                f"`teachers` must have names that differ as texts, got {list(teachers)}; rename one"
+            )
         self.names = tuple(named)
         self.members = tuple(as_teacher(each) for each in named.values())
         self.is_causal = any(each.is_causal for each in self.members)
@@ -113,11 +117,15 @@ class Ensemble(Teacher):
             weights = self.weights(stacked, labels_by_row(batch, signals.rows))
             due = stacked.shape[:2]
             # Values are looked at on the CPU only, where that needs no synchronization.
-            if weights.shape != due or (weights.device.type == "cpu" and bool((weights < 0).any())):
+            well = weights.shape == due and (
+                weights.device.type != "cpu"
+                or bool((weights >= 0).all() & (weights.sum(dim=0) > 0).all())
+            )
+            if not well:
                 raise ModelError(
                     "`weights` must return zero or more for each teacher and example, "
-                    f"{list(due)}, got {describe(weights)} from {weights.min().item():g} on; "
-                    "correct the function"
+                    f"{list(due)}, with a sum above 0 for each example, got {describe(weights)} "
+                    f"from {weights.min().item():g} on; correct the function"
                 )
             weights = weights / weights.sum(dim=0, keepdim=True)
         weights = weights.reshape(*weights.shape, *[1] * (stacked.ndim - weights.ndim))
