@@ -95,7 +95,7 @@ def numbers_of(cells: Sequence[Any], decimal: str | None = None) -> NDArray[np.f
     """Return the numbers in cells, NaN for what is none.
 
     Signs of currencies and per cent, spaces and marks between thousands are left out; numbers in
-    brackets are negative. Codes such as 01234 are no numbers.
+    brackets are negative. Codes such as 01234 are texts.
 
     Args:
         cells: Any values; others than texts are read as numbers if they are.
