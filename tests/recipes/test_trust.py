@@ -60,6 +60,30 @@ def test_the_code_of_a_recipe_is_what_it_names():
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tutelage.py:Evil",
+        "tutelage.d/mine.py:Evil",
+        "tutelage.files:os.system",
+        "tutelage.references.python_object:import_module",
+        "tutelage.references.python_object.mine:Evil",
+    ],
+)
+def test_a_name_that_begins_as_the_library_is_code_of_the_user(name):
+    assert tl.Recipe({"data": "t.csv", "objective": {name: {}}}).code() == [name]
+
+
+def test_a_module_that_is_called_as_a_kind_of_models_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hf.py").write_text("open('ran', 'w')\nclass Evil: pass\n")
+    (tmp_path / "net.py").write_text("def net(): pass\n")
+    recipe = tl.Recipe({"data": "t.csv", "student": "net.py:net", "objective": {"hf:Evil": {}}})
+    with pytest.raises(tl.TutelageError, match="hf:Evil"):
+        recipe.run()
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
 def test_a_terminal_asks_once_before_it_runs_code(job, answer, code):
     ours, theirs = pty.openpty()

@@ -47,6 +47,9 @@ from tutelage.teachers import Teacher
 from tutelage.training import Stage, blockwise, distill, fine_tune, label
 
 EXAMPLES = "examples"
+_OWN_CODE = ("tutelage.recipes.fitted:boosted_trees",)
+"""What a recipe names as code without asking; other functions of the library may run what is given
+to them, and `tutelage.py` is a file of the user."""
 STEP_COUNT_PARAMETERS = ("T_max", "total_iters", "total_steps")
 """Parameters of PyTorch's schedulers that count optimizer steps: by default all of the run."""
 
@@ -329,5 +332,5 @@ def code_of(values: Any) -> Iterator[str]:
             yield from code_of(each)
     elif isinstance(values, str):
         name = code_in(values)
-        if name is not None and not name.startswith("tutelage."):
+        if name is not None and name not in _OWN_CODE:
             yield name

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tutelage.errors import ArgumentError, NotFoundError, did_you_mean
+from tutelage.references.reference import KINDS
 
 _FORMS = "`package.module:name` or `folder/file.py:name`"
 __path__: list[str] = []  # so that modules may lie below this one, which `_Files` finds
@@ -61,7 +62,9 @@ def find(argument: str, reference: str) -> object:
     """
     source, _, name = reference.replace("\0", "?").rpartition(":")
     is_file = source.endswith(".py")
-    if not _is_dotted(name) or not (is_file or _is_dotted(source)):
+    # A module that is called as a kind of models would be code that `code_in` does not see.
+    is_module = _is_dotted(source) and source not in KINDS
+    if not _is_dotted(name) or not (is_file or is_module):
         raise ArgumentError(f"`{argument}` must be {_FORMS}, got {reference!r}; correct it")
     found: object = _of_file(argument, Path(source)) if is_file else _of_name(argument, source)
     for part in name.split("."):
