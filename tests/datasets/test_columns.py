@@ -1,5 +1,7 @@
 """What the columns of a table are is told by the training file, and held by other data."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +38,38 @@ def encoded(train, other):
 )
 def test_kind_is_told_by_the_cells(cells, kind):
     assert column(*cells).kind == kind
+
+
+@pytest.mark.parametrize("form", ["{}.{:02}.{:02}", "{}-{}-{}", "{}/{}/{}", "{}. {:02}. {:02}"])
+def test_the_month_follows_the_year(form):
+    texts = [form.format(2024, month, 5) for month in range(1, 13)]
+    found = Columns.fit(pd.DataFrame({"x": texts}))
+    days = found.encode(pd.DataFrame({"x": texts}))[:, 0]
+    dates = [pd.Timestamp(2024, month, 5) for month in range(1, 13)]
+    assert days.tolist() == [each.timestamp() / 86_400 for each in dates]
+    assert not found.notes
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["2020-01-01", "9999-12-31"],
+        ["31.12.9999", "01.01.2020"],
+        pd.to_datetime(["1500-01-01", "9999-12-31"]).astype("datetime64[us]"),
+        pd.to_datetime(["2020-01-01", None]).astype("datetime64[ns]"),
+        pd.Series([date(2020, 1, 1), date(9999, 12, 31)], dtype=object),
+        pd.to_timedelta(["1 day", "90 minutes"]),
+    ],
+)
+def test_dates_far_away_are_dates(cells):
+    frame = pd.DataFrame({"x": cells})
+    columns = Columns.fit(frame)
+    days = columns.encode(frame)
+    expected = frame.map(pd.Timestamp) if isinstance(frame.x[0], date) else frame
+    pd.testing.assert_frame_equal(columns.frame(days), expected, check_dtype=False)
+    assert columns.frame(days - 1.25).x.iloc[0] != frame.x.iloc[0]
+    far = columns.encode(pd.DataFrame({"x": ["9999-12-30"]}))
+    assert columns.columns[0].form != "ISO8601" or far[0, 0] == days[1, 0] - 1
 
 
 def test_numbers_can_be_named_as_categories():

@@ -1,8 +1,10 @@
 """Folders, tables and arrays of images become tensors of one size, and broken ones are left out."""
 
 import warnings
+from io import BytesIO
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -161,6 +163,25 @@ def test_truncated_image_is_refused_by_its_name(tmp_path):
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:3000])
     with pytest.raises(DataError, match=r"readable, got a.png"):
         Pictures([tmp_path / "a.png"], ["a.png"])[0]
+
+
+def test_a_truncated_photo_in_a_cell_is_left_out_though_its_thumbnail_is_whole(tmp_path):
+    rng, cells = np.random.default_rng(0), []
+    for _ in range(8):
+        image = Image.fromarray(rng.integers(0, 255, (192, 192, 3), dtype=np.uint8))
+        whole, small = BytesIO(), BytesIO()
+        image.save(whole, "JPEG")
+        image.resize((8, 8)).save(small, "JPEG")
+        exif = b"Exif\0\0II*\0\x08" + bytes(9) + small.getvalue()
+        head = b"\xff\xd8\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+        cells.append(head + whole.getvalue()[2:])
+    cells[5] = cells[5][:-4500]
+    frame = pd.DataFrame({"image": [{"bytes": each} for each in cells], "label": [*"abababab"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    options = {"train": str(tmp_path / "a.parquet"), "image": "image", "label": "label"}
+    splits = load_data("data", options)
+    assert len([*splits.train]) == 7
+    assert "row 6" in splits.warnings[0]
 
 
 def test_many_images_that_cannot_be_used_are_refused_together(tmp_path):

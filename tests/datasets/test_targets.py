@@ -1,5 +1,7 @@
 """Labels are classes, binary labels or values, told by their form or by the options."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,6 +76,27 @@ def test_classes_can_be_given_in_the_order_of_a_teacher():
 def test_labels_in_another_form_are_the_same_classes(train, test):
     found = labels(train * 2, test).tolist()
     assert found == [1, -100, 0] if train[0] is not True else found == [0, -100, 1]
+
+
+@pytest.mark.parametrize("name", ["-100%", "-$100", "(100)", "-1e2"])
+def test_a_class_that_looks_like_minus_100_is_one(name):
+    cells = ["100%", "0%", name]
+    found = targets(cells, kind="classes").classes
+    assert labels(cells, kind="classes").tolist() == [found.index(each) for each in cells]
+
+
+@pytest.mark.parametrize("mark", ["-100", -100, -100.0, "-100.0"])
+def test_minus_100_is_no_label(mark):
+    cells = pd.Series(["a", "b", mark], dtype=object)
+    assert targets(cells).classes == ("a", "b")
+    assert labels(cells).tolist() == [0, 1, -100]
+
+
+def test_many_lists_of_many_labels_are_read_at_once():
+    cells = [[f"c{(7 * row + at) % 4000}" for at in range(5)] for row in range(4000)]
+    begun = time.process_time()
+    assert labels(cells).sum() == 5 * len(cells)
+    assert time.process_time() - begun < 3
 
 
 def test_missing_labels_are_marked():

@@ -147,7 +147,9 @@ def _existing(content: str, default: str, answer: str) -> str:
     path = Path(answer).expanduser()
     if not path.exists():
         hint = did_you_mean(path.name, (each.name for each in path.parent.glob("*")))
-        raise typer.BadParameter(f"the file or folder {answer!r} does not exist; {hint or 'correct it'}")
+        raise typer.BadParameter(
+            f"the file or folder {answer!r} does not exist; {hint or 'correct it'}"
+        )
     if answer.endswith(".txt") and _line_of("label").search(content):
         raise typer.BadParameter(
             f"{answer!r} has texts without labels; give a table (.csv, .tsv, .jsonl) with a column "

@@ -30,6 +30,8 @@ _DAYS += ("%d-%b-%Y", "%d-%b-%y", "%b-%Y", "%b-%y")
 _TIMES = ("", " %H:%M", " %I:%M %p", " %I:%M:%S %p", ":%H:%M:%S")
 _FORMS = (*(f"{day}{time}" for day in _DAYS for time in _TIMES), "%H:%M", "%H:%M:%S", "%I:%M %p")
 """Formats of dates that pandas does not guess."""
+_DAY_SECOND = re.compile(r"%Y\W*%d")
+"""What pandas guesses where days come first, but nobody writes behind a year."""
 
 
 def as_text(cell: object) -> str:
@@ -140,10 +142,11 @@ def date_formats(texts: Sequence[str]) -> list[str]:
         warnings.simplefilter("ignore")  # of days and months that cannot be told apart
         orders = (False, True) if "/" in first else (True, False)
         guesses = [guess_datetime_format(first, dayfirst=each) for each in orders]
+    guesses = [each for each in guesses if each and not _DAY_SECOND.match(each)]
     if re.match(r"\d{4}-\d\d", first):
         guesses = ["ISO8601"]
     found: dict[str, pd.Series] = {}
-    for form in dict.fromkeys([*filter(None, guesses), *_FORMS]):
+    for form in dict.fromkeys([*guesses, *_FORMS]):
         if dates_of(series.iloc[:1], form).isna().any():
             continue
         dates = dates_of(series, form)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FEW, _ENOUGH, _MOSTLY, _EXACT = 50, 20, 0.9, 2.0**53
+_DAY = 86_400e6  # microseconds
 _NAMED_ID = ("id", "index", "uuid", "guid", "key", "row", "rownum", "row_number")
 
 
@@ -100,8 +101,8 @@ class Column:
             texts = [self.missing if gone else self._text(value) for value, gone in pairs]
             return as_series(texts).astype(dtype or object)
         if self.kind == "date" or kind == "m":
-            spans = pd.Series(pd.to_timedelta(values, unit="D")).dt.round("us")
-            found = spans if kind == "m" else pd.Timestamp(0) + spans
+            spans = np.where(absent, 0.0, np.round(values * _DAY)).astype("timedelta64[us]")
+            found = pd.Series(spans if kind == "m" else spans + np.datetime64(0, "us")).mask(absent)
             zone = getattr(dtype, "tz", None)
             found = found if zone is None else found.dt.tz_localize("UTC").dt.tz_convert(zone)
             return found if kind == "O" else found.astype(dtype)
@@ -131,7 +132,7 @@ class Column:
             return self._seen[value]
         if self.kind == "number":
             return f"{value:g}".replace(".", self.form or ".")
-        day = (pd.Timestamp(0) + pd.Timedelta(days=value)).round("us")
+        day = pd.Timestamp(np.datetime64(round(value * _DAY), "us"))
         return day.isoformat(" ") if self.form == "ISO8601" else day.strftime(self.form or "")
 
 
@@ -435,8 +436,10 @@ def as_series(values: Any) -> pd.Series:
 
 
 def _days(times: pd.Series) -> NDArray[np.float64]:
-    """Return dates, or spans of time, in days; NaN for missing ones."""
-    import pandas as pd  # noqa: PLC0415 - heavy
+    """Return dates, or spans of time, in days; NaN for missing ones.
 
-    spans = times if times.dtype.kind == "m" else times - pd.Timestamp(0)
-    return (spans / pd.Timedelta(days=1)).to_numpy(np.float64)
+    In nanoseconds, as pandas counts otherwise, there is no 9999-12-31.
+    """
+    zero = np.timedelta64(0, "us") if times.dtype.kind == "m" else np.datetime64(0, "us")
+    spans = times.to_numpy(zero.dtype) - zero
+    return np.where(np.isnat(spans), np.nan, spans.astype(np.float64) / _DAY)

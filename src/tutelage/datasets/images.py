@@ -57,7 +57,7 @@ Source = Path | bytes | Member | Item | np.ndarray
 def content_of(source: Source, tail: bool = False) -> bytes:
     """Return the bytes of an image, of its file or its pixels; with `tail` the last few alone."""
     if isinstance(source, bytes):
-        return source
+        return source[-_TAIL:] if tail else source
     if not isinstance(source, (Path, Member)):
         return np.asarray(opened(source)).tobytes()
     path, start, length = (source, 0, _length(source)) if isinstance(source, Path) else source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,8 @@ class Targets:
         elif kind is None:
             kind, note = _kind(present, content.inputs is None)
         if kind == "classes":
-            classes = classes or in_order(as_text(each) for each in factorized(present[0])[1])
+            values = [each for each in factorized(present[0])[1] if not _is(UNLABELLED, each)]
+            classes = classes or in_order(map(as_text, values))
             if len(classes) == 1:
                 raise DataError(
                     f"labels in {', '.join(names)!r} must be of two classes or more, got "
@@ -106,16 +107,16 @@ class Targets:
 
     def _column(self, content: Content, name: str, notes: list[str]) -> NDArray[np.float64]:
         rows, values = factorized(content.column("label", name))
-        numbers = numbers_of(values, None if self.kind == "values" else ".")
         absent = np.array([*map(is_mark, values)], dtype=bool)
         if self.kind == "values":
+            numbers = numbers_of(values)
             found = np.where(np.isfinite(numbers), numbers, np.nan)
         elif self.kind == "binary":
             found = np.array([_yes_no(each) for each in values], dtype=float)
-            absent |= (numbers == UNLABELLED) | (numbers == -1)
+            absent |= [_is(UNLABELLED, each) or _is(-1, each) for each in values]
         else:
             found = np.array([*map(places(self.classes), values)], dtype=float)
-            absent = numbers == UNLABELLED
+            absent = np.array([_is(UNLABELLED, each) for each in values], dtype=bool)
             found[absent] = np.nan
         wrong = np.flatnonzero(np.isnan(found) & ~absent)
         if len(wrong):
@@ -144,14 +145,13 @@ class Targets:
             "row out, or list all in `classes`"
         )
 
-    def _ids(self, content: Content, row: int, cell: Any) -> list[int]:
-        """Return the ids of the names that a cell lists."""
-        found = []
-        for each in map(as_text, _listed(cell)):
-            if each not in self.classes:
-                raise self._unknown(self.names[0], each, content, row)
-            found.append(self.classes.index(each))
-        return found
+    def _ids(self, content: Content, row: int, cell: Any, places: Mapping[str, int]) -> list[int]:
+        """Return the ids of the names that a cell lists, by the places of all names."""
+        names = [*map(as_text, _listed(cell))]
+        wrong = next((each for each in names if each not in places), None)
+        if wrong is not None:
+            raise self._unknown(self.names[0], wrong, content, row)
+        return [places[each] for each in names]
 
     def _multi_hot(self, content: Content) -> Tensor:
         """Return 1 for the labels that a row names and 0 for the others, `[rows, labels]`.
@@ -159,10 +159,11 @@ class Targets:
         A missing cell is −100 for all labels; an empty list is a row for which none is true.
         """
         labels = torch.full((len(content), len(self.classes)), UNLABELLED)
+        places = {each: at for at, each in enumerate(self.classes)}
         for row, cell in enumerate(content.column("label", self.names[0])):
             if not _is_missing(cell):
                 labels[row] = 0
-                labels[row, self._ids(content, row, cell)] = 1
+                labels[row, self._ids(content, row, cell, places)] = 1
         return labels
 
     def _tags(self, content: Content) -> Tensor:
@@ -176,9 +177,9 @@ class Targets:
                 "`kind: tags` needs texts as inputs, whose words have a tag each, got others; name "
                 "their column: text"
             )
-        rows = []
+        rows, places = [], {each: at for at, each in enumerate(self.classes)}
         for row, cell in enumerate(content.column("label", self.names[0])):
-            tags = [] if _is_missing(cell) else self._ids(content, row, cell)
+            tags = [] if _is_missing(cell) else self._ids(content, row, cell, places)
             words = content.inputs[row].split()
             if len(tags) != len(words):
                 raise DataError(
@@ -243,6 +244,11 @@ def _listed(cell: Any) -> list[Any]:
     raise DataError(
         f"labels must be lists in all rows, or in none, got {cell!r}; write [] for none"
     )
+
+
+def _is(number: int, cell: Any) -> bool:
+    """Tell whether a cell is a number, or its digits alone; -100% may be a class."""
+    return plain(as_text(cell)) == str(number)
 
 
 def _yes_no(cell: Any) -> int | None:
