@@ -93,6 +93,35 @@ def test_first_level_may_be_domains(tmp_path):
     assert sorted(found) == ["photo"] * 4 + ["sketch"] * 4
 
 
+def test_folders_to_be_predicted_have_domains_where_all_images_do(tmp_path):
+    for domain in ("photo", "sketch"):
+        folder_of(tmp_path / "train" / domain)
+    splits = load_data("data", {"train": str(tmp_path / "train"), "domain": "folder"})
+    draw(tmp_path / "new" / "sketch" / "1.png")
+    examples, frame = splits.examples(str(tmp_path / "new"))
+    assert (examples[0].domain, frame["domain"].tolist()) == ("sketch", ["sketch"])
+    draw(tmp_path / "flat" / "1.png")
+    examples, _ = splits.examples(str(tmp_path / "flat"))
+    assert torch.is_tensor(examples[0])
+
+
+def test_a_class_that_a_division_leaves_alone_in_training_is_refused(tmp_path):
+    folder_of(tmp_path, classes=("cat",), each=6)
+    draw(tmp_path / "dog" / "0.png")
+    refused = 0
+    for seed in range(8):
+        split = {"stratified": False, "seed": seed}
+        options = {"train": str(tmp_path), "val": 0.3, "split": split}
+        try:
+            splits = load_data("data", options)
+        except DataError as error:
+            refused += "two classes" in str(error)
+        else:
+            assert {int(each[1]) for each in splits.train} == {0, 1}
+    assert refused
+    load_data("data", options | {"classes": ["cat", "dog"]})
+
+
 def test_unlabelled_images_lie_anywhere(tmp_path):
     train = folder_of(tmp_path / "train")
     draw(tmp_path / "more" / "1.png")

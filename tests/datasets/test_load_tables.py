@@ -287,3 +287,33 @@ def test_texts_of_other_files(tmp_path):
     (tmp_path / "b.txt").write_text("three\n\nfour\n")
     examples, frame = splits.examples(str(tmp_path / "b.txt"))
     assert list(examples) == frame["text"].tolist() == ["three", "four"]
+
+
+def test_other_files_have_domains_where_no_cell_is_empty(tmp_path):
+    rows = [f"text {at},{'ab'[at % 2]},{'xz'[at % 3 % 2]}" for at in range(20)]
+    (tmp_path / "a.csv").write_text("\n".join(["t,y,dom", *rows]))
+    options = {"train": str(tmp_path / "a.csv"), "text": "t", "label": "y", "domain": "dom"}
+    splits = load_data("data", options)
+    (tmp_path / "b.csv").write_text("t,dom\none,x\ntwo,z\n")
+    assert [each.domain for each in splits.examples(str(tmp_path / "b.csv"))[0]] == ["x", "z"]
+    (tmp_path / "b.csv").write_text("t,dom\none,x\ntwo,\n")
+    assert [*splits.examples(str(tmp_path / "b.csv"))[0]] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "label", "note"),
+    [
+        ("x,name,y", "{0},{1},name {0}", "y", "'y' are 60 classes in 60 rows"),
+        ("x,split,y", "{0},{2},{1}", "y", "'split' seems to say"),
+        ("5.1,3.5,0", "{0},{0},{1}", "0", "first line of a.csv was read as the names"),
+        ("5.1,3.5,setosa", "{0},{0},{1}", "setosa", "first line of a.csv was read as the names"),
+        ("x,1990,y", "{0},{0},{1}", "y", None),
+    ],
+)
+def test_what_is_likely_a_mistake_is_told_in_one_line(tmp_path, header, row, label, note):
+    parts = ["train", "train", "test"]
+    rows = [row.format(at * 1.5, "ab"[at % 2], parts[at % 3]) for at in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]))
+    found = load_data("data", {"train": str(tmp_path / "a.csv"), "label": label})
+    told = [each for each in found.warnings if note is not None and note in each]
+    assert (len(told), len(found.warnings)) == ((1, 1) if note else (0, 0))

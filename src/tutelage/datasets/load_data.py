@@ -17,9 +17,9 @@ from torch.utils.data import ConcatDataset
 from tutelage.datasets.cells import as_text, plain
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, few, nearest
-from tutelage.datasets.images import Pictures
+from tutelage.datasets.images import SUFFIXES, Pictures
 from tutelage.datasets.options import DataOptions
-from tutelage.datasets.partition import PART_OF, by_column, partition
+from tutelage.datasets.partition import PART_OF, by_column, columns_of_parts, partition
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.sources import read, with_pictures
 from tutelage.datasets.splits import Splits, data_set
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _TEXTS = ("str", "string", "object", "category")
+_MANY, _MOST_CLASSES = 50, 5_000
 _ORDER = ("train", "unlabelled", "val", "test")
 _LOG = logging.getLogger("tutelage")
 
@@ -76,6 +77,7 @@ def load_data(
     targets, columns, rows = reader.targets, reader.columns, parts["train"].inputs
     notes += columns.notes if columns is not None else ()
     notes += _classes_without_training(parts, reader)
+    notes += _doubts(reader)
     groups = _groups(parts, reader.options, notes)
     for each in notes:
         _LOG.warning(each)
@@ -186,7 +188,7 @@ class Reader:
     """
 
     def __init__(self, argument: str, options: DataOptions, train: Content) -> None:
-        self.argument, self.train = argument, train
+        self.argument, self.given, self.train = argument, options, train
         labels = options.labels or train.labels
         are_classes = len(labels) == 1 and options.kind in (None, "classes")
         known = train.classes.get(labels[0]) if are_classes else None
@@ -308,12 +310,16 @@ class Reader:
         return data_set(content.inputs, content.targets, domains, by_word)
 
     def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
-        """Return the inputs of another file, with domains if it has these, and its columns."""
+        """Return the inputs of another file, with domains if all have one, and its columns."""
         import pandas as pd  # noqa: PLC0415 - heavy
 
-        # In a folder of images to be predicted, sub-folders need not be classes.
-        part = "unlabelled" if Path(reference).expanduser().is_dir() else "test"
-        content = _content(f"{self.argument}.{part}", reference, self.options, self.train.header)
+        # In a folder of images to be predicted, sub-folders need not be classes, nor domains.
+        folder, options = Path(reference).expanduser(), self.given
+        part = "unlabelled" if folder.is_dir() else "test"
+        if options.domain is not None and folder.is_dir():
+            flat = any(each.suffix.lower() in SUFFIXES for each in folder.iterdir())
+            options = options.model_copy(update={"domain": None}) if flat else options
+        content = _content(f"{self.argument}.{part}", reference, options, self.train.header)
         notes = [*content.notes]
         found = self.encoded(None, content, notes)
         for each in notes:
@@ -324,7 +330,8 @@ class Reader:
         elif isinstance(inputs, Pictures):
             frame = frame if len(frame.columns) else pd.DataFrame(index=range(len(inputs)))
             frame = frame.assign(image=[inputs.names[row] for row in inputs.rows])
-        domains = content.texts("domain", domain) if domain in content.names else None
+        known = domain in content.names and not content.column("domain", domain).isna().any()
+        domains = content.texts("domain", domain) if known else None
         return data_set(found.inputs, None, domains), frame
 
 
@@ -375,7 +382,7 @@ def _classes_without_training(parts: dict[str, Content], reader: Reader) -> list
         for name, part in parts.items()
         if part.targets is not None
     }
-    if len(ids["train"]) < 2 and reader.options.classes is None:  # noqa: PLR2004 - two classes
+    if len(ids["train"]) < 2 and reader.given.classes is None:  # noqa: PLR2004 - two classes
         raise DataError(
             "the training data must have two classes or more, got one; take smaller fractions, or "
             "stratified: true"
@@ -387,6 +394,27 @@ def _classes_without_training(parts: dict[str, Content], reader: Reader) -> list
         for name, own in lacking.items()
         if own
     ]
+
+
+def _doubts(reader: Reader) -> list[str]:
+    """Return a sentence for each column that may be meant otherwise."""
+    options, train, targets = reader.given, reader.train, reader.targets
+    unread = columns_of_parts(train) if options.split.column is None else []
+    found = [
+        f"the column {name!r} seems to say which rows are of train and of test: write split: "
+        f"{{column: {name}}} to use it, or name it in `omit`"
+        for name in unread
+        if name not in (*options.omit, *options.labels)
+    ]
+    inferred = (options.kind, reader.options.classes) == (None, None)
+    if inferred and targets is not None and targets.kind == "classes":
+        count = len(targets.classes)
+        if count > _MOST_CLASSES or (count > _MANY and 2 * count > len(train)):
+            found.append(
+                f"labels in {targets.names[0]!r} are {count:,} classes in {len(train):,} rows: "
+                "correct `label`, or write kind: classes if they are"
+            )
+    return found
 
 
 def _groups(

@@ -26,6 +26,18 @@ PART_OF = {
 """What the parts of data are called in folders and columns."""
 
 
+def columns_of_parts(content: Content) -> list[str]:
+    """Return the columns that seem to say which rows are of train and which are of test."""
+    found = []
+    for at, name in enumerate(content.names):
+        cells = content.frame.iloc[:, at]
+        if cells.dtype.kind not in "biufcmM":
+            values = {str(each).strip().lower() for each in cells[:1000]}
+            if "train" in values and len(values) > 1 and values <= PART_OF.keys():
+                found.append(name)
+    return found
+
+
 def partition(
     units: Sequence[Hashable] | int,
     strata: Sequence[Hashable] | None,

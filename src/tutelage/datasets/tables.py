@@ -205,6 +205,13 @@ def _csv(path: Path, reading: Reading) -> pd.DataFrame:
         notes.append(f"the names of the columns of {path.name} are those in its second line")
         read["header"] = 1
         return _parsed(content, path, reading)
+    fractions = [each for each in names if re.fullmatch(r"-?\d+\.\d+", each)]
+    numbers = [each for each in names if re.fullmatch(r"[\d.eE+-]+|Unnamed: \d+", each)]
+    if len(names) > 1 and (len(numbers) == len(names) or 2 * len(fractions) >= len(names)):
+        notes.append(
+            f"the first line of {path.name} was read as the names of columns, {some_of(names)}; if "
+            "it is a row, write read: {header: null}"
+        )
     return frame
 
 
