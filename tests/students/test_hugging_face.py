@@ -268,6 +268,52 @@ def test_lists_with_a_value_for_each_block_are_updated(tmp_path):
     assert torch.equal(logits(loaded, IDS), logits(student, IDS))
 
 
+def wav2vec2():
+    return hf.Wav2Vec2Model(
+        hf.Wav2Vec2Config(
+            **SMALL | {"num_hidden_layers": 3},
+            conv_dim=(8, 8, 8),
+            conv_stride=(2, 2, 2),
+            conv_kernel=(3, 3, 3),
+            num_conv_pos_embeddings=4,
+            num_conv_pos_embedding_groups=2,
+        )
+    )
+
+
+def modernbert():
+    return hf.ModernBertModel(
+        hf.ModernBertConfig(**WORDS | {"num_hidden_layers": 3}, global_attn_every_n_layers=3)
+    )
+
+
+def llama_with_ends():
+    config = WORDS | {"num_hidden_layers": 3, "eos_token_id": [1, 2, 3]}
+    return hf.LlamaForCausalLM(hf.LlamaConfig(**config))
+
+
+def qwen2():
+    config = WORDS | {"num_hidden_layers": 3, "num_key_value_heads": 2, "max_window_layers": 3}
+    return hf.Qwen2ForCausalLM(hf.Qwen2Config(**config))
+
+
+@pytest.mark.parametrize(
+    ("build", "entry"),
+    [
+        (wav2vec2, "num_feat_extract_layers"),
+        (wav2vec2, "conv_dim"),
+        (modernbert, "global_attn_every_n_layers"),
+        (llama_with_ends, "eos_token_id"),
+        (qwen2, "max_window_layers"),
+    ],
+)
+def test_entries_that_equal_the_number_of_blocks_by_chance_stay(build, entry):
+    teacher = build()
+    student, _ = keep_layers(teacher, [0, 2])
+    assert student.config.num_hidden_layers == 2
+    assert getattr(student.config, entry) == getattr(teacher.config, entry)
+
+
 class Four(hf.BertConfig):
     """A config of four layers only."""
 

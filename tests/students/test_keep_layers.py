@@ -283,3 +283,34 @@ def test_start_is_below_n(start, why):
 def test_a_model_without_blocks_is_named():
     with pytest.raises(ArgumentError, match=r"no repeated blocks were found in the teacher \(Lin"):
         keep_layers(nn.Linear(2, 2), [0])
+
+
+def test_a_model_that_cannot_be_copied_is_named():
+    teacher = Net()
+    teacher.computed = teacher.stem(X)
+    with pytest.raises(ModelError, match=r"the teacher \(Net\) must be .*copied.*load it again"):
+        keep_layers(teacher, [0])
+
+
+def test_the_teacher_runs_while_it_is_copied():
+    found = []
+
+    class Watching(nn.Linear):
+        def __deepcopy__(self, memo):
+            found.append(torch.equal(teacher(X), expected))
+            return nn.Linear(4, 2)
+
+    teacher = Net()
+    teacher.head = Watching(4, 2)
+    expected = teacher(X)
+    keep_layers(teacher, [0, 3])
+    assert found == [True]
+
+
+def test_what_only_looks_like_a_number_of_blocks_stays():
+    """Where one known entry has the number, others that are equal are about something else."""
+    teacher = Net()
+    teacher.freeze_first_layers, teacher.sizes = 4, [1, 2, 3, 4]
+    student, _ = keep_layers(teacher, [0, 3])
+    assert (student.num_layers, student.freeze_first_layers) == (2, 4)
+    assert student.sizes == [1, 2, 3, 4]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -20,9 +20,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 # Names of a block's own position; caches of Hugging Face models are indexed by it.
 _POSITIONS = ("layer_idx", "layer_id", "layer_index", "layer_number", "layer_num", "block_idx")
-# Entries of configs, and attributes of modules, that may count blocks.
-_COUNT = re.compile(r"(^|_)(layers?|blocks|depth)($|_)")
-_SIDES = ("encoder", "decoder")
+# Names of the number of blocks, in configs and modules.
+_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "depth", "num_blocks")
+_SIDES = {
+    "encoder": ("encoder_layers", "num_encoder_layers", "encoder_num_hidden_layers"),
+    "decoder": ("decoder_layers", "num_decoder_layers", "decoder_num_hidden_layers"),
+}
+# Other entries that may be about blocks: their number, or a list with a value for each.
+_OF_BLOCKS = re.compile(r"(^|_)(layers?|blocks|depth)($|_)")
 
 
 class Kept(NamedTuple, Generic[Model]):
@@ -199,17 +204,25 @@ def _copy_with(model: Model, container: str, kept: list[int]) -> Model:
 
     The other children are not copied, unless the model has a second reference to them.
     """
-    # For as long as it is copied the teacher itself has no other blocks.
-    blocks: dict[str, Any] = unwrapped(model.get_submodule(container))._modules  # noqa: SLF001
-    whole = dict(blocks)
-    parts = [part for part in whole.items() if part[1] is not None]
-    blocks.clear()
-    blocks.update({parts[new][0]: parts[old][1] for new, old in enumerate(kept)})
     try:
-        return deepcopy(model)
-    finally:
-        blocks.clear()
-        blocks.update(whole)
+        original = unwrapped(model.get_submodule(container))
+        # The smaller container is in the memo before the model is copied, so that in the copy all
+        # references to the original are to the smaller one.
+        smaller = copy(original)
+        memo: dict[int, Any] = {id(original): smaller}
+        state = {name: value for name, value in vars(original).items() if name != "_modules"}
+        # A wrapper shares the dict of the layers.
+        modules = memo[id(vars(original)["_modules"])] = {}
+        smaller.__dict__ = {"_modules": modules} | deepcopy(state, memo)
+        parts = [part for part in original._modules.items() if part[1] is not None]  # noqa: SLF001
+        modules |= {parts[new][0]: deepcopy(parts[old][1], memo) for new, old in enumerate(kept)}
+        return deepcopy(model, memo)
+    except Exception as error:
+        raise ModelError(
+            f"the teacher ({type(model).__name__}) must be a model that can be copied, got "
+            f"{type(error).__name__}: {error} of copy.deepcopy; build or load it again, and store "
+            "no computed tensors in it"
+        ) from error
 
 
 def _recount(model: nn.Module, container: str, kept: list[int], count: int) -> None:
@@ -226,11 +239,11 @@ def _recount(model: nn.Module, container: str, kept: list[int], count: int) -> N
     for module in modules:
         config = getattr(module, "config", None)
         if not hasattr(config, "to_dict") or id(config) in seen:
-            _recount_entries(module, "", kept, count)
+            _recount_entries(module, side, kept, count, general=True)
         elif not _recount_stage(config, path, kept, count):
             # The model's config may describe an encoder and a decoder. That of a part, such as T5's
             # decoder, is a copy whose general entry is that of the part.
-            _recount_entries(config, "" if seen else side, kept, count)
+            _recount_entries(config, side, kept, count, general=bool(seen))
         seen.add(id(config))
 
 
@@ -248,25 +261,45 @@ def _recount_stage(config: Any, path: list[str], kept: list[int], count: int) ->
     return True
 
 
-def _recount_entries(owner: Any, side: str, kept: list[int], count: int) -> None:
-    """Update the numbers of blocks of one owner, those of this side if it tells sides apart."""
-    found = [
-        name
-        for name, value in vars(owner).items()
-        if type(value) is int and value == count and _COUNT.search(name)
-    ]
-    own = [name for name in found if side and side in name]
-    general = [name for name in found if not side or not any(each in name for each in _SIDES)]
-    for name in own or general:
-        setattr(owner, name, len(kept))
-    for name, value in list(vars(owner).items()) if found else ():  # one value for each block
-        if isinstance(value, (list, tuple)) and len(value) == count:
-            setattr(owner, name, type(value)(value[old] for old in kept))
+def _recount_entries(owner: Any, side: str, kept: list[int], count: int, general: bool) -> None:
+    """Update the entry of this side, and the general one if it is of this side too.
+
+    Where no known entry has the number, those that do by what their names say.
+    """
+    found = _set_first(owner, _SIDES.get(side, ()), count, len(kept))
+    if general or not found:
+        found = _set_first(owner, _COUNTS, count, len(kept)) or found
+    if not found:
+        names = [
+            name
+            for name, value in vars(owner).items()
+            if type(value) is int and value == count and _OF_BLOCKS.search(name)
+            if name not in _POSITIONS
+        ]
+        own = [name for name in names if side and side in name]
+        alike = [name for name in names if not side or not any(each in name for each in _SIDES)]
+        for name in own + alike if general else own or alike:
+            setattr(owner, name, len(kept))
+            found = True
+    for name, values in list(vars(owner).items()) if found else ():
+        if isinstance(values, (list, tuple)) and len(values) == count and _OF_BLOCKS.search(name):
+            setattr(owner, name, type(values)(values[old] for old in kept))
     stages = vars(owner).get("stage_names")
     if found and isinstance(stages, list) and len(stages) == count + 1:  # the stem and each block
         owner.stage_names = stages[: len(kept) + 1]
         if owner.out_indices == [count]:
             owner.set_output_features_output_indices(None, None)  # the last block again
+
+
+def _set_first(owner: Any, names: tuple[str, ...], old: int, new: int) -> bool:
+    """Update the first of some attributes that has the old value; tell whether there is one."""
+    # A config maps general names to its own: GPT-2's num_hidden_layers is its n_layer.
+    mapped = getattr(owner, "attribute_map", {})
+    for name in (mapped.get(name, name) for name in names):
+        if type(vars(owner).get(name)) is int and vars(owner)[name] == old:
+            setattr(owner, name, new)
+            return True
+    return False
 
 
 def _check_config(
