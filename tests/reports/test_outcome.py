@@ -1,6 +1,7 @@
 """The section of results: means over seeds and their intervals."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -109,3 +110,31 @@ def test_intervals_of_classes_that_tell_nothing_are_left_out() -> None:
     assert section.table is not None
     assert [row[-1] for row in section.table.cells] == ["–", "−10.0 to +30.0"]
     assert "“–” marks one that is too wide" in section.table.note
+
+
+COST = DecidingMetric("cost", False)
+
+
+@pytest.mark.parametrize(
+    ("metric", "resolution", "expected"),
+    [
+        (ACCURACY, 1.2, "So few test examples cannot show any difference."),
+        (ACCURACY, 0.02, "So few test examples cannot show a difference below 2.0 points."),
+        (ACCURACY, 0.001, ""),
+        (COST, 15.0, ""),  # in its own unit, beside a difference of 100
+        (COST, 120.0, "So few test examples cannot show a difference below 120."),
+        (COST, 0.0, ""),
+    ],
+)
+def test_what_few_examples_cannot_show_is_in_the_metrics_own_unit(
+    metric: DecidingMetric, resolution: float, expected: str
+) -> None:
+    scale = 1 if metric.is_fraction else 1000
+    values = (
+        [scale * each for each in some] for some in ((0.9,), (0.5, 0.6, 0.7), (0.4, 0.5, 0.6))
+    )
+    record = study(metric, *map(tuple, values))
+    comparisons = (replace(record.comparisons[0], resolution=resolution),)
+    words = verdict(replace(record, comparisons=comparisons))
+    assert expected in words
+    assert ("So few test examples" in words) == bool(expected)

@@ -53,7 +53,7 @@ class Setup:
             "training": tl.Training(engine=QUIET),
             "progress": False,
         }
-        if "training" in changes:
+        if isinstance(changes.get("training"), tl.Training):
             changes["training"] = replace(changes["training"], engine=QUIET)
         return tl.study(self.teacher, self.make, **(options | changes))
 

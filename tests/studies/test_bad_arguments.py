@@ -33,6 +33,13 @@ def _untouched(trial):
         ({"sweep": ["epochs"]}, tl.ArgumentError, "`sweep` must be a dict by name"),
         ({"training": tl.Training(steps=3)}, tl.ArgumentError, "got both"),
         ({"epochs": None}, tl.ArgumentError, "got neither"),
+        (
+            {"training": {"epochs": 3}},
+            tl.ArgumentError,
+            r"a Training, got dict; pass tl.Training\(",
+        ),
+        ({"report": "title"}, tl.ArgumentError, "`report` must be a ReportOptions, got str"),
+        ({"allow_overlap": "no"}, tl.ArgumentError, "`allow_overlap` must be a bool, got str"),
         ({"seeds": 0}, tl.ArgumentError, "`seeds` must be at least 1"),
         ({"seeds": [1, 1]}, tl.ArgumentError, "different numbers"),
         ({"margin": -1}, tl.ArgumentError, "`margin` must be zero or more"),
@@ -152,17 +159,22 @@ def test_a_batch_sampler_of_a_fixed_order_is_taken(setup):
 
 
 class Stream(IterableDataset):
-    def __init__(self, examples, generator):
-        self.examples, self.generator = examples, generator
+    """The examples, from the one numbered `first` on in another order each time."""
+
+    def __init__(self, examples, first):
+        self.examples, self.first = examples, first
+        self.generator = torch.Generator().manual_seed(3)
 
     def __iter__(self):
-        order = torch.randperm(len(self.examples), generator=self.generator)
-        return (self.examples[place] for place in order.tolist())
+        order = torch.randperm(len(self.examples) - self.first, generator=self.generator)
+        places = [*range(self.first), *(order + self.first).tolist()]
+        return (self.examples[place] for place in places)
 
 
-def test_a_stream_that_shuffles_is_refused(setup):
+@pytest.mark.parametrize("first", [0, 16, 600])
+def test_a_stream_that_shuffles_is_refused(setup, first):
     with pytest.raises(tl.DataError, match="in the same order for every model, got Stream"):
-        setup.study(test=Stream(setup.test, torch.Generator().manual_seed(3)))
+        setup.study(test=Stream(setup.test, first))
 
 
 def test_what_would_fail_late_fails_early(setup):

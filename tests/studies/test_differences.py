@@ -1,6 +1,7 @@
 """Differences over seeds and examples, of groups of examples, and part by part."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import tutelage as tl
 from tutelage.evaluation import MeanIoU, mean_iou, paired_interval, predict
 from tutelage.reports import render
 from tutelage.reports.report import record_page
-from tutelage.studies.differences import Scores
+from tutelage.studies.differences import Differences, Scores
+from tutelage.studies.score import Scorer
 
 LABELS = {"labels": tl.HardLabels()}
 QUIET = tl.Engine(device="cpu", progress=False)
@@ -246,6 +248,29 @@ def test_scores_of_different_units_are_compared_by_their_means():
     assert (found.table.shape, found.rows, found.resolution) == ((2, 1), (), 0.0)
     assert (of_examples - of_examples).rows == of_examples.rows
     assert (of_folds - of_folds).table.shape == (2, 20)
+
+
+def test_no_number_of_seeds_shows_a_difference_that_rare_classes_may_hide():
+    scorer = SimpleNamespace(monitor=SimpleNamespace(higher=True))
+    differences = Differences(scorer, None)  # pyright: ignore[reportArgumentType]
+    table = np.array([[0.05], [0.054], [0.058]])
+    assert differences.comparison("a", "b", Scores(table, (), 0.0)).seeds_needed == 2
+    hidden = differences.comparison("a", "b", Scores(table, (), 0.0, ((0.25, 1),)))
+    assert (hidden.resolution, hidden.seeds_needed) == (0.25, None)
+
+
+def test_users_metrics_are_computed_without_the_teachers_outputs(setup, monkeypatch):
+    """In each fold of the jackknife only what the metric reads is indexed."""
+    given, one = [], Scorer.value
+
+    def mine(output, labels):
+        return (output.argmax(1) == labels).float().mean()
+
+    monkeypatch.setattr(Scorer, "value", lambda *args: given.append(args[1]) or one(*args))
+    monitor = tl.Monitor("mine", higher_is_better=True)
+    setup.study(monitor=monitor, metrics={"mine": mine}, controls=LABELS, seeds=1)
+    assert given
+    assert all(each.teacher is None for each in given)
 
 
 def test_classes_whose_metric_is_not_a_number_are_left_out(setup):

@@ -217,9 +217,10 @@ def _limits(record: Record, metric: DecidingMetric) -> str:
         texts.append(
             "Two seeds say little about the variation between seeds, which widens the interval."
         )
-    if found.resolution >= 1:
+    matters = _A_POINT if metric.is_fraction else abs(fmean(found.differences))
+    if metric.is_fraction and found.resolution >= 1:
         texts.append("So few test examples cannot show any difference.")
-    elif found.resolution >= _A_POINT:
+    elif found.resolution >= matters and found.resolution > 0:
         least = _size(found.resolution, metric)
         texts.append(f"So few test examples cannot show a difference below {least}.")
     return " ".join(texts)

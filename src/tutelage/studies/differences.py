@@ -94,11 +94,18 @@ class Differences:
 
     def scores(self, outputs: Sequence[Outputs]) -> Scores:
         """Return the scores of an arm's outputs, one for each seed."""
+        outputs = self._read(outputs)
         found = self._on_examples(self.scorer.monitor.name, outputs)
         if found is None:
             found = _table([self._pseudo_values(each) for each in outputs])
             found = replace(found, rare=self._rare(outputs[0]))
         return self._signed(found)
+
+    def _read(self, outputs: Sequence[Outputs]) -> list[Outputs]:
+        """Return outputs without the teacher's where the user's metric decides: it reads none."""
+        if self.scorer.monitor.name not in self.scorer.plan.metrics:
+            return list(outputs)
+        return [replace(each, teacher=None) for each in outputs]
 
     def _signed(self, found: Scores) -> Scores:
         """Return scores of which more is better."""
@@ -160,8 +167,13 @@ class Differences:
             name for name, several in (("seeds", seeds > 1), ("examples", units > 1)) if several
         ]
         needed = test = None
+        effect = abs(float(found.table.mean()))
+        resolution = max(found.resolution * unseen, found.floor((1 + _CONFIDENCE) / 2))
         with suppress(ArgumentError):  # no difference, one seed, or more than can be asked for
-            needed = seeds_needed(found.table, abs(float(found.table.mean())), groups=groups)
+            # No number of seeds shows less than the test examples can.
+            needed = (
+                seeds_needed(found.table, effect, groups=groups) if effect > resolution else None
+            )
         if margin is not None and seeds > 1:  # one seed shows nothing
             with suppress(ArgumentError):  # ties without examples, or a single group
                 test = non_inferiority(
@@ -176,7 +188,7 @@ class Differences:
             interval=interval,
             corrected=self._interval(found, arms, arms * controls),
             over=" and ".join(over) if interval else "",
-            resolution=max(found.resolution * unseen, found.floor((1 + _CONFIDENCE) / 2)),
+            resolution=resolution,
             seeds_needed=needed,
             non_inferiority=test,
         )
@@ -212,6 +224,7 @@ class Differences:
         them; without the parts for which some seed's outputs have no finite one. `whole` are the
         scores on all examples.
         """
+        outputs = self._read(outputs)
         if not whole.rows:
             found = self._by_class(outputs) if kind == "class" else self._by_domain(outputs)
             return {

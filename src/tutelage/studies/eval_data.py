@@ -144,11 +144,11 @@ def read_eval_data(
         dataset = data.dataset if isinstance(data, DataLoader) else data
         if isinstance(dataset, IterableDataset):
             randomness.seed_everything(0)
-            first = next(iter(source_of(name, data).epoch(0)), None)
-            if first is None or example_keys(first) != keys[: len(first)]:
+            again = [key for batch in source_of(name, data).epoch(0) for key in example_keys(batch)]
+            if again != keys:
                 raise DataError(
                     f"`{name}` must come with the same examples in the same order for every model, "
-                    f"got {type(dataset).__name__}, whose first examples differ when they are read "
+                    f"got {type(dataset).__name__}, whose examples differ when they are read "
                     "again; do not shuffle it, and let each pass begin anew"
                 )
     known = [each for each in domains if each is not None]

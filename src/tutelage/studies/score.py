@@ -144,7 +144,9 @@ class Scorer:
     def on_validation(self, trial: StudyTrial) -> float | None:
         """Return the deciding metric of a trial on validation data; None where there is none."""
         outputs = self.on_val(trial)
-        return None if outputs is None else self._deciding(outputs).get(self.monitor.name)
+        if outputs is None:
+            return None
+        return self._deciding(replace(outputs, domains=None)).get(self.monitor.name)
 
     def by_domain(self, outputs: Outputs) -> dict[str, dict[str, float]]:
         """Return the deciding metric for each domain of the test data."""

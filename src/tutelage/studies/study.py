@@ -185,7 +185,18 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         DataError: Two of `train`, `val` and `test` have examples in common.
         TutelageError: As `distill`.
     """
-    training, words = training or Training(), report or ReportOptions()
+    training = Training() if training is None else training
+    words = ReportOptions() if report is None else report
+    for name, given, kind in (
+        ("training", training, Training),
+        ("report", words, ReportOptions),
+        ("allow_overlap", allow_overlap, bool),  # a text such as "no" would be taken for a yes
+    ):
+        if not isinstance(given, kind):
+            raise ArgumentError(
+                f"`{name}` must be a {kind.__name__}, got {type(given).__name__}; pass "
+                f"{'True or False' if kind is bool else f'tl.{kind.__name__}(...)'}"
+            )
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
