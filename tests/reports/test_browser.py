@@ -34,7 +34,7 @@ def drawings():
 
 
 def wide_page():
-    row = {f"Column {number}\nunit": "1234567.89" for number in range(12)}
+    row = [(f"Column {number}\nunit", "1234567.89") for number in range(12)]
     table = Table("wide", [row] * 3, "A note.")
     figures = tuple(Figure(svg, "Title", "Caption.") for svg in drawings())
     section = Section("Head", ("Text.",), table, figures, "Caption.", "command " * 40)

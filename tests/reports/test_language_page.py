@@ -41,10 +41,8 @@ def page(teacher, tmp_path_factory):
 def table(record, heading):
     """Return a section's rows, by model and column."""
     [section] = [each for each in record_page(record).sections if each.heading == heading]
-    return {
-        row["Model"]: {head.replace("\n", ", "): row[head] for head in section.table.heads[1:]}
-        for row in section.table.rows
-    }
+    heads = [head.replace("\n", ", ") for head in section.table.heads[1:]]
+    return {row[0]: dict(zip(heads, row[1:], strict=True)) for row in section.table.cells}
 
 
 def test_the_page_of_a_run_tells_how_good_and_how_fast(page, teacher):

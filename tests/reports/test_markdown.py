@@ -15,9 +15,9 @@ from tutelage.reports.figures import deltas
 TABLE = Table(
     "models",
     [
-        {"Model": "a|b", "Accuracy\n%": "96.7 ± 1.2"},
-        {"Model": "two\nlines", "Accuracy\n%": "94.1"},
-        {"Model": "*star*", "Accuracy\n%": "–"},
+        [("Model", "a|b"), ("Accuracy\n%", "96.7 ± 1.2")],
+        [("Model", "two\nlines"), ("Accuracy\n%", "94.1")],
+        [("Model", "*star*"), ("Accuracy\n%", "–")],
     ],
     "A note.",
     emphasis=1,

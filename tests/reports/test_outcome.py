@@ -9,7 +9,13 @@ import pytest
 
 from tutelage.evaluation import Interval, mean_interval
 from tutelage.reports.report import record_page
-from tutelage.reports.sections.outcome import mean_text, outcome_sections, parts_sections, spread
+from tutelage.reports.sections.outcome import (
+    left_out,
+    mean_text,
+    outcome_sections,
+    parts_sections,
+    spread,
+)
 from tutelage.reports.verdict import better, ends, verdict
 from tutelage.results.record import (
     ArmRecord,
@@ -81,8 +87,11 @@ def test_an_interval_that_holds_everything_is_left_out_and_none_exceeds_what_is_
     wide = study(ACCURACY, (0.9,), (0.1, 0.9), (0.2, 0.9))
     assert mean_text(wide, wide.arm("soft"), "accuracy") == "55.00"
     sections = outcome_sections(wide)
-    assert "left out where it is too wide" in getattr(sections[0], "table").note  # noqa: B009
+    sentence = left_out(wide, "accuracy")
+    assert sentence == " An interval that is too wide to tell anything is left out."
+    assert sentence in getattr(sections[0], "table").note  # noqa: B009
     narrow = study(ACCURACY, (0.9,), (0.5, 0.6), (0.5, 0.51))
+    assert left_out(narrow, "r2") == ""
     assert mean_text(narrow, narrow.arm("soft"), "accuracy") == "50.50 ± 6.35"
     assert ends(Interval(0.2, -2.5, 3.0), ACCURACY) == "−100.0 to +100.0"
     assert ends(Interval(0.2, -2.5, 3.0), ERROR) == "−2.50 to +3.00"
@@ -138,3 +147,54 @@ def test_what_few_examples_cannot_show_is_in_the_metrics_own_unit(
     words = verdict(replace(record, comparisons=comparisons))
     assert expected in words
     assert ("So few test examples" in words) == bool(expected)
+
+
+def test_each_note_says_where_intervals_are_left_out() -> None:
+    """Of other metrics, and of the lines over a number."""
+    record = study(ACCURACY, (0.9,), (0.1, 0.9), (0.2, 0.9))
+    arms = tuple(
+        replace(arm, series="line", at=float(place), trials=tuple(
+            replace(each, metrics=each.metrics | {"f1_macro": each.metrics["accuracy"]})
+            for each in arm.trials
+        ))
+        for place, arm in enumerate(record.arms)
+    )  # fmt: skip
+    _, others, _, lines = outcome_sections(replace(record, arms=arms))
+    assert others is not None
+    assert others.table is not None
+    assert others.table.note.endswith("is left out.")
+    assert lines is not None
+    assert lines.figures[0].caption.endswith("is left out.")
+
+
+def test_names_of_users_are_columns_of_their_own() -> None:
+    """Also where one is the name of a column of ours, or two are equal but for a line."""
+    own = {"model": 0.1, "steps": 0.2, "top 5": 0.3, "top_5": 0.4}
+    record = study(DecidingMetric("seeds", False), (0.9,), (0.5, 0.6), (0.5, 0.7))
+    arms = tuple(
+        replace(arm, trials=tuple(
+            replace(each, steps=7, metrics=each.metrics | own) for each in arm.trials
+        ))
+        for arm in record.arms
+    )  # fmt: skip
+    _, others, *_ = outcome_sections(replace(record, arms=arms))
+    assert others is not None
+    assert others.table is not None
+    assert others.table.heads[-4:] == ["Model", "Steps", "Top 5", "Top 5"]
+    assert [row[0] for row in others.table.cells] == ["teacher", "labels", "soft"]
+    assert others.table.cells[-1][-4:] == ["0.100", "0.200", "0.300", "0.400"]
+
+
+def test_an_arm_named_domain_has_a_column_beside_that_of_domains() -> None:
+    record = study(ACCURACY, (0.9,), (0.5, 0.6), (0.5, 0.7))
+    arms = tuple(
+        replace(arm, name={"labels": "Domain"}.get(arm.name, arm.name), trials=tuple(
+            replace(each, domains={"news": {"accuracy": 0.5}}) for each in arm.trials
+        ))
+        for arm in record.arms
+    )  # fmt: skip
+    record = replace(record, arms=arms, comparisons=())
+    found = next(each for each in parts_sections(record) if each is not None)
+    assert found.table is not None
+    assert found.table.heads == ["Domain", "teacher", "Domain", "soft"]
+    assert [row[0] for row in found.table.cells] == ["news", "All"]

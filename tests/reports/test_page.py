@@ -20,7 +20,7 @@ NASTY = '<script>alert("&")</script>'
 
 
 def page(text="plain"):
-    table = Table(text, [{f"{text}\n{text}": text, "n": "1"}], text, 0)
+    table = Table(text, [[(f"{text}\n{text}", text), ("n", "1")]], text, 0)
     figures = tuple(Figure(svg, text, text) for svg in map(drawn, FIGURES))
     section = Section(text, (text,), table, figures, text, text)
     return Page(text, text, (section,), text, text, (Highlight(text, text),), text, "open", text)
@@ -128,8 +128,8 @@ def test_a_description_is_escaped():
 
 def test_a_table_finds_its_columns():
     rows = [
-        {"Model": "10", "Size\nof the file": "9.4 kB", "Note": "3 of 4", "Gone": "–"},
-        {"Model": "9", "Size\nof the file": "–", "Note": "none", "Gone": "–"},
+        [("Model", "10"), ("Size\nof the file", "9.4 kB"), ("Note", "3 of 4"), ("Gone", "–")],
+        [("Model", "9"), ("Size\nof the file", "–"), ("Note", "none"), ("Gone", "–")],
     ]
     table = Table("c", rows)
     assert table.columns == [

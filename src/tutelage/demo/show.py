@@ -152,7 +152,7 @@ def _idea(results: Record) -> Section:
         ),
         Table(
             "What each model learnt from",
-            [{"Model": name, "Learns from": source} for name, source in sources.items()],
+            [[("Model", name), ("Learns from", source)] for name, source in sources.items()],
             "The first three students are controls: they learn without the teacher.",
         ),
     )

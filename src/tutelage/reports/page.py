@@ -6,7 +6,7 @@ Beside `report.html` stand `report.md`, and `report.json` with the record it was
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -25,6 +25,10 @@ _LIST = re.compile(r"^(#+|[+-]|\d+[.)])(?=\s)")
 _MARK = "tutelage report"
 
 
+Row = Sequence[tuple[str, str]]
+"""Pairs of a column's head and a cell."""
+
+
 class Column(NamedTuple):
     """The head of a table's column; the unit, or a qualification, is a second, quieter line."""
 
@@ -35,42 +39,55 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    r"""Rows of text by the heads of their columns, `{"Model": "teacher", "File\nMB": "363"}`.
+    r"""Rows of text with the heads of their columns, `[("Model", "teacher"), ("File\nMB", "363")]`.
 
-    What stands in a head behind a line's end is its unit. The first cell of each row names it;
-    columns without any value are left out. The caption is for screen readers, the note below the
+    All rows have the same heads, of which two may be equal, since users name some of them. What
+    stands in a head behind a line's end is its unit. The first cell of each row names it; columns
+    without any value are left out. The caption is for screen readers, the note below the
     table says how to read it, and `emphasis` is the number of the primary row.
     """
 
     caption: str
-    rows: Sequence[Mapping[str, str]]
+    rows: Sequence[Row]
     note: str = ""
     emphasis: int | None = None
 
     @property
+    def _shown(self) -> list[tuple[tuple[str, str], ...]]:
+        """The columns that have a value, beyond the first, which is always there."""
+        columns = enumerate(zip(*self.rows, strict=True))
+        return [
+            column
+            for place, column in columns
+            if place == 0 or any(cell != NONE for _, cell in column)
+        ]
+
+    @property
     def heads(self) -> list[str]:
-        """The keys of the columns that have a value, beyond the first, which is always there."""
-        first, *others = self.rows[0]
-        return [first, *(head for head in others if any(row[head] != NONE for row in self.rows))]
+        """The heads of the columns that have a value, beyond the first, which is always there."""
+        return [column[0][0] for column in self._shown]
 
     @property
     def columns(self) -> list[Column]:
         """The heads in two parts; a column of numbers is aligned to the right."""
 
-        def is_numeric(head: str) -> bool:
-            cells = [row[head] for row in self.rows if row[head] != NONE]
+        def is_numeric(column: Row) -> bool:
+            cells = [cell for _, cell in column if cell != NONE]
             return all(_NUMBER.match(cell) and len(cell) <= _LONGEST for cell in cells)
 
-        parts = [(*head.partition("\n"), head) for head in self.heads]
+        parts = [(*column[0][0].partition("\n"), column) for column in self._shown]
         return [
-            Column(name, unit, place > 0 and is_numeric(head))
-            for place, (name, _, unit, head) in enumerate(parts)
+            Column(name, unit, place > 0 and is_numeric(column))
+            for place, (name, _, unit, column) in enumerate(parts)
         ]
 
     @property
     def cells(self) -> list[list[str]]:
         """The texts of the rows, in the order of the columns."""
-        return [[row[head] for head in self.heads] for row in self.rows]
+        return [
+            list(row)
+            for row in zip(*([cell for _, cell in each] for each in self._shown), strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

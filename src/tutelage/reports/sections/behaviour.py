@@ -34,14 +34,16 @@ def confidence_section(record: Record) -> Section | None:
         found = [trial.calibration for trial in arm.trials if trial.calibration is not None]
         fitted = fitted or any(each.temperature is not None for each in found)
         if found:
-            rows.append({
-                "Model": name,
-                "ECE\n%": _mean([each.ece for each in found], 100),
-                "NLL\nnats": _mean([each.nll for each in found]),
-                "Fitted T\non validation data": _mean([each.temperature for each in found]),
-                "ECE\n%, at fitted T": _mean([each.scaled_ece for each in found], 100),
-                "NLL\nnats, at fitted T": _mean([each.scaled_nll for each in found]),
-            })  # fmt: skip
+            rows.append(
+                [
+                    ("Model", name),
+                    ("ECE\n%", _mean([each.ece for each in found], 100)),
+                    ("NLL\nnats", _mean([each.nll for each in found])),
+                    ("Fitted T\non validation data", _mean([each.temperature for each in found])),
+                    ("ECE\n%, at fitted T", _mean([each.scaled_ece for each in found], 100)),
+                    ("NLL\nnats, at fitted T", _mean([each.scaled_nll for each in found])),
+                ]
+            )
     if not rows:
         return None
     words = TASKS[record.task].words
@@ -67,16 +69,18 @@ def resemblance_section(record: Record) -> Section | None:
     for arm in record.arms:
         train = [trial.train for trial in arm.trials if trial.train]
         similarity = arm.similarity_correlation
-        row = {
-            "Agreement\n%, training data": _mean([each.get("agreement") for each in train], 100),
-            f"Agreement\n%, {data}": _mean(arm.values("agreement"), 100),
-            "Mean KL\nnats, training data": _mean([each.get("kl") for each in train]),
-            f"Mean KL\nnats, {data}": _mean(arm.values("kl")),
-            "Similarity\ncorrelation between classes": (
-                NONE if similarity is None else f"{similarity:.3f}".replace("-", "−")
+        row = [
+            ("Agreement\n%, training data", _mean([each.get("agreement") for each in train], 100)),
+            (f"Agreement\n%, {data}", _mean(arm.values("agreement"), 100)),
+            ("Mean KL\nnats, training data", _mean([each.get("kl") for each in train])),
+            (f"Mean KL\nnats, {data}", _mean(arm.values("kl"))),
+            (
+                "Similarity\ncorrelation between classes",
+                NONE if similarity is None else f"{similarity:.3f}".replace("-", "−"),
             ),
-        }
-        rows += [{"Model": arm.name, **row}] if {*row.values()} != {NONE} else []
+        ]
+        if any(cell != NONE for _, cell in row):
+            rows.append([("Model", arm.name), *row])
     if record.teacher is None or not rows:
         return None
     words = TASKS[record.task].words
@@ -146,13 +150,16 @@ def _texts(record: Record, texts: list[TextSample], chosen: str) -> Table:
     true = [each for text in texts for each in text.classes["true"]]
     usual = max(sorted(set(true)), key=true.count, default=0)
     rows = [
-        {
-            "Text": f"{number}, {whose}",
-            "Words and their classes": " ".join(
-                word if each == usual else f"{word} [{record.class_name(each)}]"
-                for word, each in zip(text.words, ids, strict=True)
+        [
+            ("Text", f"{number}, {whose}"),
+            (
+                "Words and their classes",
+                " ".join(
+                    word if each == usual else f"{word} [{record.class_name(each)}]"
+                    for word, each in zip(text.words, ids, strict=True)
+                ),
             ),
-        }
+        ]
         for number, text in enumerate(texts, start=1)
         for whose, ids in text.classes.items()
     ]

@@ -17,10 +17,11 @@ from tutelage.reports.numbers import (
     significant,
     times,
 )
-from tutelage.reports.page import Figure, Section, Table
+from tutelage.reports.page import Figure, Row, Section, Table
 from tutelage.reports.sections.outcome import (
     MOST_DRAWN,
     interval_drawn,
+    left_out,
     look,
     mean_text,
     metric_title,
@@ -42,28 +43,30 @@ def cost_sections(record: Record) -> tuple[Section | None, ...]:
     for model in models:
         cost = model.cost
         flops_, memory = (None, None) if cost is None else (cost.flops, cost.activation_bytes)
-        rows.append({
-            "Model": model.name,
-            "Parameters": NONE if cost is None else count(cost.parameters),
-            "File": NONE if cost is None else file_size(cost.file_bytes),
-            "FLOPs\nper input": NONE if flops_ is None else flops(flops_),
-            "Activations\npeak, one input": NONE if memory is None else file_size(memory),
-            **_times(model, models),
-        })  # fmt: skip
+        rows.append(
+            [
+                ("Model", model.name),
+                ("Parameters", NONE if cost is None else count(cost.parameters)),
+                ("File", NONE if cost is None else file_size(cost.file_bytes)),
+                ("FLOPs\nper input", NONE if flops_ is None else flops(flops_)),
+                ("Activations\npeak, one input", NONE if memory is None else file_size(memory)),
+                *_times(model, models),
+            ]
+        )
     table = Table("Size and time of the models", rows, _cost_note(record))
     return (Section("Cost", table=table, figures=_against_time(record)), _variants(record))
 
 
 def _times(
     model: ModelRecord | VariantRecord, models: Iterable[ModelRecord | VariantRecord]
-) -> dict[str, str]:
+) -> Row:
     """Return the time of a model for each batch size at which any of them was timed."""
     found = {each.batch_size: each for each in model.latencies}
     sizes = sorted({each.batch_size for other in models for each in other.latencies})
-    return {
-        f"Batch {size}\nms per input (95th)": _time(found[size]) if size in found else NONE
+    return [
+        (f"Batch {size}\nms per input (95th)", _time(found[size]) if size in found else NONE)
         for size in sizes
-    }
+    ]
 
 
 def _time(found: Latency) -> str:
@@ -126,7 +129,7 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
             trade_off(marks, axis_label(metric)),
             "Quality against time for one input",
             "Bars are 95 % intervals; the teacher is a single model and has none. "
-            "Models of equal time are drawn side by side.",
+            "Models of equal time are drawn side by side." + left_out(record, metric.name),
         ),
     )
 
@@ -146,14 +149,15 @@ def _variants(record: Record) -> Section | None:
     if model is None or metric is None or not model.variants:
         return None
     rows = [
-        {
-            "Variant": each.name,
-            metric_title(metric.name): NONE
-            if each.metric is None
-            else shown(each.metric, metric, 2),
-            "File": NONE if each.file_bytes is None else file_size(each.file_bytes),
-            **_times(each, (model, *model.variants)),
-        }
+        [
+            ("Variant", each.name),
+            (
+                metric_title(metric.name),
+                NONE if each.metric is None else shown(each.metric, metric, 2),
+            ),
+            ("File", NONE if each.file_bytes is None else file_size(each.file_bytes)),
+            *_times(each, (model, *model.variants)),
+        ]
         for each in model.variants
     ]
     missing = [f"{each.name}: {each.reason}" for each in model.variants if each.reason]
@@ -180,13 +184,14 @@ def _generation(record: Record) -> Section | None:
     rows = []
     for model in models:
         found = {each.batch_size: each for each in model.generation}
-        row = {"Model": model.name}
+        row = [("Model", model.name)]
         for size in sizes:
             each = found.get(size)
-            row[f"First token\nms, batch {size}"] = milliseconds(each.first_token) if each else NONE
+            first = milliseconds(each.first_token) if each else NONE
+            row.append((f"First token\nms, batch {size}", first))
         for size in sizes:
             speed = found[size].tokens_per_second if size in found and found[size].per_token else 0
-            row[f"Tokens a second\nbatch {size}"] = significant(speed) if speed else NONE
+            row.append((f"Tokens a second\nbatch {size}", significant(speed) if speed else NONE))
         rows.append(row)
     note = (
         f"Medians on {_measured_on(*timed[0])}. After the beginning of a text, {NEW_TOKENS} tokens "
@@ -219,27 +224,27 @@ def _drafts(record: Record) -> Section | None:
         "that expected of batches of one text (Leviathan et al. 2023), if the teacher judges "
         f"several tokens in the time of one; below 1 it is slower. Up to {_LONGEST} drafted tokens "
         "are considered."
-    )
+    ) + left_out(record, "acceptance_rate")
     if not any(costs):
         note += " No speed-up is shown, since the generation of both models was not timed."
     table = Table("The student as the draft of its teacher", rows, note)
     return Section("Speculative decoding", (text,), table)
 
 
-def _draft(record: Record, arm: ArmRecord, cost: float | None) -> dict[str, str]:
+def _draft(record: Record, arm: ArmRecord, cost: float | None) -> Row:
     rate, share, usual, most = min(fmean(arm.values("acceptance_rate")), 1.0), NONE, NONE, NONE
     if cost is not None:
         speedups = {each: speculative_speedup(rate, cost, each) for each in range(1, _LONGEST + 1)}
         best = max(speedups, key=lambda length: speedups[length])
         share, usual = f"{100 * cost:.0f}", times(speedups[_DRAFTED])
         most = f"{best}: {times(speedups[best])}" if speedups[best] > 1 else "none"
-    return {
-        "Model": arm.name,
-        "Acceptance rate\n% of tokens": mean_text(record, arm, "acceptance_rate"),
-        "Time for a token\n% of the teacher's": share,
-        f"Speed-up\n{_DRAFTED} drafted tokens": usual,
-        "Best\ndrafted tokens: speed-up": most,
-    }
+    return [
+        ("Model", arm.name),
+        ("Acceptance rate\n% of tokens", mean_text(record, arm, "acceptance_rate")),
+        ("Time for a token\n% of the teacher's", share),
+        (f"Speed-up\n{_DRAFTED} drafted tokens", usual),
+        ("Best\ndrafted tokens: speed-up", most),
+    ]
 
 
 def _relative_time(model: ModelRecord | None, teacher: ModelRecord | None) -> float | None:

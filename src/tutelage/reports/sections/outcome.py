@@ -16,7 +16,7 @@ from tutelage.reports.figures import (
     series,
 )
 from tutelage.reports.numbers import NONE, count, counted, significant
-from tutelage.reports.page import Figure, Section, Table
+from tutelage.reports.page import Figure, Row, Section, Table
 from tutelage.reports.verdict import (
     against_control,
     axis_label,
@@ -85,6 +85,13 @@ def mean_text(record: Record, arm: ArmRecord, name: str, decimals: int = 2) -> s
     return f"{value_text(record, name, fmean(values), decimals)} ± {width}"
 
 
+def left_out(record: Record, *names: str) -> str:
+    """Return the end of a note where an interval of one of these metrics is left out."""
+    arms = record.judged().values()
+    found = any(_is_too_wide(record, name, spread(arm, name)) for name in names for arm in arms)
+    return " An interval that is too wide to tell anything is left out." if found else ""
+
+
 def _is_too_wide(record: Record, name: str, found: Interval | None) -> bool:
     return found is not None and record.is_fraction(name) and found.half_width > _HALF
 
@@ -110,12 +117,17 @@ def outcome_sections(record: Record) -> tuple[Section | None, ...]:
     emphasis = list(record.judged()).index(record.primary)
     rows = [_row(record, arm, metric, beside) for arm in record.judged().values()]
     others = [
-        {"Model": arm.name, **{heading(name): mean_text(record, arm, name) for name in apart}}
+        [("Model", arm.name), *((heading(name), mean_text(record, arm, name)) for name in apart)]
         for arm in record.judged().values()
     ]
     note = "± is the 95 % interval; of metrics that are not example means, over seeds alone."
-    results = Table("Metrics of each model", rows, _note(record), emphasis)
-    rest = Table("Other metrics of each model", others, note, emphasis)
+    results = Table(
+        "Metrics of each model",
+        rows,
+        _note(record) + left_out(record, metric.name, *beside),
+        emphasis,
+    )
+    rest = Table("Other metrics of each model", others, note + left_out(record, *apart), emphasis)
     return (
         Section("Results", table=results),
         Section("Other metrics", table=rest) if apart else None,
@@ -124,22 +136,20 @@ def outcome_sections(record: Record) -> tuple[Section | None, ...]:
     )
 
 
-def _row(
-    record: Record, arm: ArmRecord, metric: DecidingMetric, beside: list[str]
-) -> dict[str, str]:
+def _row(record: Record, arm: ArmRecord, metric: DecidingMetric, beside: list[str]) -> Row:
     is_judged = arm is not record.teacher and not arm.is_control
     found = against_control(record, arm.name) if is_judged else None
     unit = "% " * metric.is_fraction + "± 95 %" * bool(record.seeds)
     steps = arm.trials[0].steps
     mean, interval = (NONE, NONE) if found is None else _compared(found, found.corrected, metric)
-    return {
-        "Model": arm.name,
-        f"{metric_title(metric.name)}\n{unit}": mean_text(record, arm, metric.name),
-        f"Difference\n{_against(record)}": mean,
-        "95 % interval\nof the difference": interval,
-        **{heading(name): mean_text(record, arm, name) for name in beside},
-        "Steps": NONE if steps is None else count(steps),
-    }
+    return [
+        ("Model", arm.name),
+        (f"{metric_title(metric.name)}\n{unit}", mean_text(record, arm, metric.name)),
+        (f"Difference\n{_against(record)}", mean),
+        ("95 % interval\nof the difference", interval),
+        *((heading(name), mean_text(record, arm, name)) for name in beside),
+        ("Steps", NONE if steps is None else count(steps)),
+    ]
 
 
 def _compared(
@@ -175,14 +185,11 @@ def _note(record: Record) -> str:
         )
     if others > 1:
         corrected.append(f"those of the {others} arms that are not marked for their number")
-    name = "" if record.metric is None else record.metric.name
-    too_wide = any(_is_too_wide(record, name, spread(arm, name)) for arm in record.arms)
     val = record.examples.get("val")
     selection = f"All selection used {count(val)} validation examples; the" if val else "The"
     leaks = "are not held out (see the warning above)"
     sentences = (
         f"± is the 95 % interval over {counted(len(record.seeds), 'seed')} and the test examples.",
-        "It is left out where it is too wide to tell anything." if too_wide else "",
         "The difference is the mean over pairs of equal seeds; above zero the model is better.",
         f"Intervals of differences are corrected (Bonferroni): {'; '.join(corrected)}."
         if corrected
@@ -245,15 +252,18 @@ def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
     rows = []
     for each in record.comparisons:
         mean, interval = _compared(each, each.interval, metric)
-        rows.append({
-            "Model": each.arm,
-            "Control": each.other,
-            "Difference": mean,
-            "95 % interval\nof the difference": interval,
-            "Seeds needed\npower 80 %": (
-                NONE if each.seeds_needed is None else count(each.seeds_needed)
-            ),
-        })  # fmt: skip
+        rows.append(
+            [
+                ("Model", each.arm),
+                ("Control", each.other),
+                ("Difference", mean),
+                ("95 % interval\nof the difference", interval),
+                (
+                    "Seeds needed\npower 80 %",
+                    NONE if each.seeds_needed is None else count(each.seeds_needed),
+                ),
+            ]
+        )
     note = (
         "Each interval is of one pair alone and not corrected for their number: to explore, not to "
         "conclude from. It covers both sources of chance: seeds (initialization and data order) "
@@ -277,7 +287,7 @@ def _series(record: Record, metric: DecidingMetric) -> Section | None:
     at = sorted({value for line in lines for value in line.x})
     axis = record.axis or "value"
     svg = series(lines, axis, axis_label(metric), log_x=at[0] > 0 and at[-1] > 10 * at[0])
-    caption = "Means over seeds; bars are their 95 % intervals."
+    caption = "Means over seeds; bars are their 95 % intervals." + left_out(record, metric.name)
     return Section(f"Along {record.axis or 'the sweep'}", figures=(Figure(svg, "", caption),))
 
 
@@ -332,29 +342,28 @@ def _part_table(record: Record, kind: str) -> Table | None:
     metric, control = record.metric, control_of(record, record.primary)
     if not found or metric is None or control is None:
         return None
-    interval = f"Interval\ncorrected for {len(found)}"
-    rows = [
-        {
-            kind.capitalize(): _named(record, each),
-            "Test examples": NONE if each.examples is None else count(each.examples),
-            f"Difference\nof {metric_name(metric)}": difference(each.difference, metric, 2),
-            interval: (
-                NONE if _tells_nothing(each.interval, metric) else ends(each.interval, metric)
-            ),
-        }
+    known = [
+        NONE if _tells_nothing(each.interval, metric) else ends(each.interval, metric)
         for each in found[:_MOST_ROWS]
+    ]
+    rows = [
+        [
+            (kind.capitalize(), _named(record, each)),
+            ("Test examples", NONE if each.examples is None else count(each.examples)),
+            (f"Difference\nof {metric_name(metric)}", difference(each.difference, metric, 2)),
+            (f"Interval\ncorrected for {len(found)}", interval),
+        ]
+        for each, interval in zip(found, known, strict=False)
     ]
     rest = f" Of {len(found)}, the {_MOST_ROWS} lowest." if len(found) > _MOST_ROWS else ""
     note = f"“{record.primary}” minus “{control.name}”, the lowest first.{rest}"
-    if any(row[interval] != NONE for row in rows):
+    if {*known} != {NONE}:
         plural = {"domain": "domains", "class": "classes"}[kind]
         note += (
             " The intervals (over seeds and test examples) all hold together with 95 %: each is "
             f"corrected for the number of {plural} looked at (Bonferroni)."
         )
-        note += " “–” marks one that is too wide to tell anything." * any(
-            row[interval] == NONE for row in rows
-        )
+        note += " “–” marks one that is too wide to tell anything." * (NONE in known)
     return Table(f"Differences by {kind}", rows, note)
 
 
@@ -415,15 +424,15 @@ def _domains(record: Record) -> Section | None:
         cells = [(heading(name), primary, name) for name in names]
         caption = "Of the student on the validation examples of each domain"
 
-    def row(domain: str | None) -> dict[str, str]:
-        text = {"Domain": domain or "All"}
+    def row(domain: str | None) -> Row:
+        text = [("Domain", domain or "All")]
         for head, arm, name in cells:
             trials = [
                 trial.metrics if domain is None else trial.domains.get(domain, {})
                 for trial in arm.trials
             ]
             known = [each[name] for each in trials if name in each]
-            text[head] = value_text(record, name, fmean(known)) if known else NONE
+            text.append((head, value_text(record, name, fmean(known)) if known else NONE))
         return text
 
     rows = [row(each) for each in (*domains, None)]

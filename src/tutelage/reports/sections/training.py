@@ -159,7 +159,7 @@ def settings_sections(record: Record) -> tuple[Section | None, ...]:
         facts = {name: settings[name] for name in settings if not name.endswith("_content")}
     named = {_PACKAGES.get(name, name): version for name, version in record.versions.items()}
     rows = [
-        {"Setting": _plain(name), "Value": _in_words(value)}
+        [("Setting", _plain(name)), ("Value", _in_words(value))]
         for name, value in (facts | named).items()
         if _in_words(value) != NONE
     ]
@@ -184,19 +184,30 @@ def budget_section(record: Record) -> Section:
         tried = count(_tried(arm)) + ", fewer" * (_tried(arm) < most)
         if tuning.further:
             tried += f" and {len(arm.tried) - _tried(arm)} of {tuning.further} beyond"
-        rows.append({
-            "Arm": arm.name,
-            "Settings tried": tried if tuned else NONE,
-            "Tuning steps": NONE if tuning.steps is None or not tuned else count(tuning.steps),
-            "Tuning\nseconds": significant(tuning.seconds) if tuned else NONE,
-            "Training steps\nall seeds": NONE if None in steps else count(sum(filter(None, steps))),
-            "Training\nseconds, all seeds": significant(sum(each.seconds for each in arm.trials)),
-        })  # fmt: skip
+        rows.append(
+            [
+                ("Arm", arm.name),
+                ("Settings tried", tried if tuned else NONE),
+                (
+                    "Tuning steps",
+                    NONE if tuning.steps is None or not tuned else count(tuning.steps),
+                ),
+                ("Tuning\nseconds", significant(tuning.seconds) if tuned else NONE),
+                (
+                    "Training steps\nall seeds",
+                    NONE if None in steps else count(sum(filter(None, steps))),
+                ),
+                (
+                    "Training\nseconds, all seeds",
+                    significant(sum(each.seconds for each in arm.trials)),
+                ),
+            ]
+        )
     notes = [
         (True, "Steps are those of the optimizer."),
         (tuned, "A trial of tuning that is also one of the arm's own, since it has the chosen "
          "setting, is trained once and counted in both."),
-        (any(NONE in row.values() for row in rows) and tuned,
+        (any(cell == NONE for row in rows for _, cell in row) and tuned,
          "“–” marks steps that are not known: of a function that returns no run, and of trials "
          "that diverged."),
         (any(_tried(arm) < most for arm in record.arms),
@@ -227,18 +238,19 @@ def _sweeps(record: Record) -> Section | None:
     if metric is None or not any(arm.tried for arm in record.arms):
         return None
     rows = [
-        {
-            "Arm": arm.name,
-            "Setting": each.setting + " (beyond the first values)" * each.is_beyond,
-            f"{metric_title(metric.name)}\non validation data": (
-                NONE if each.value is None else shown(each.value, metric, 2)
+        [
+            ("Arm", arm.name),
+            ("Setting", each.setting + " (beyond the first values)" * each.is_beyond),
+            (
+                f"{metric_title(metric.name)}\non validation data",
+                NONE if each.value is None else shown(each.value, metric, 2),
             ),
-        }
+        ]
         for arm in record.arms
         for each in arm.tried
     ]
     note = "Each arm has its best setting on validation data."
-    if any(NONE in row.values() for row in rows):
+    if any(cell == NONE for row in rows for _, cell in row):
         note += " “–” marks a loss that was not finite."
     chose: dict[str, list[str]] = {}
     for arm in record.arms:
@@ -273,13 +285,21 @@ def _settings_of_arms(record: Record) -> Section:
     for place, arm in enumerate(record.arms):
         best = [trial.best_epoch for trial in arm.trials if trial.best_epoch is not None]
         objective, source = arm.settings.get("objective"), arm.learns_from
-        rows.append({
-            "Arm": arm.name,
-            "Learns from": source if objective in (None, source) else f"{source}: {objective}",
-            **{_plain(name).capitalize(): values[name][place] for name in differ},
-            "Best epoch\nmean": f"{fmean(best):.3g}" if best and selected else NONE,
-            "Seconds\nper seed, mean": significant(fmean(each.seconds for each in arm.trials)),
-        })  # fmt: skip
+        rows.append(
+            [
+                ("Arm", arm.name),
+                (
+                    "Learns from",
+                    source if objective in (None, source) else f"{source}: {objective}",
+                ),
+                *((_plain(name).capitalize(), values[name][place]) for name in differ),
+                ("Best epoch\nmean", f"{fmean(best):.3g}" if best and selected else NONE),
+                (
+                    "Seconds\nper seed, mean",
+                    significant(fmean(each.seconds for each in arm.trials)),
+                ),
+            ]
+        )
     table = Table("What each arm was trained with", rows)
     same = f"The same in all arms: {', '.join(alike)}."
     return Section("Settings", (same,) if alike else (), table)
