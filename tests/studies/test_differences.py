@@ -273,6 +273,23 @@ def test_users_metrics_are_computed_without_the_teachers_outputs(setup, monkeypa
     assert all(each.teacher is None for each in given)
 
 
+def test_validation_computes_the_deciding_metric_once_whatever_the_domains(setup):
+    calls = []
+
+    def mine(output, labels):
+        calls.append(len(labels))
+        return (output.argmax(1) == labels).float().mean()
+
+    study = setup.study(
+        monitor=tl.Monitor("mine", higher_is_better=True), metrics={"mine": mine}, controls=LABELS,
+        val=tl.data.domains({"a": setup.part(300, 400), "b": setup.part(400, 600)}), seeds=1,
+    )  # fmt: skip
+    calls.clear()
+    finished = study.finished
+    assert finished.scorer.on_validation(finished.done["soft"][0]) > 0
+    assert calls == [300]
+
+
 def test_classes_whose_metric_is_not_a_number_are_left_out(setup):
     class OwnByClass:
         """Accuracy, and by class the share that is predicted as it."""
