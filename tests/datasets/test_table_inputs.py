@@ -124,3 +124,11 @@ def test_statistics_of_another_length_are_refused():
     content["statistics"] = content["statistics"][:2]
     with pytest.raises(DataError, match="write it anew"):
         TableInputs.of_json(content)
+
+
+@pytest.mark.parametrize("content", [None, "{"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.json").write_text(content)
+    with pytest.raises(DataError, match=r"a.json must be a file that TableInputs.save wrote"):
+        TableInputs.load(tmp_path / "a.json")

@@ -170,3 +170,18 @@ def test_labels_of_unlabelled_data_are_not_read():
     splits = tl.Recipe({"data": data})._job().load().data
     assert [int(each[1]) for each in splits.train][48:] == [-100] * 24
     assert -100 not in [int(each[1]) for each in splits.labelled]
+
+
+@pytest.mark.parametrize(
+    "names", [["news:en", "news:de"], ["news:en"], ["Stored", "law"], ["Stored", "Ensemble"]]
+)
+def test_domains_have_any_names(names):
+    teacher = dict.fromkeys(names, "job.py:net")
+    model = tl.Recipe({"student": "job.py:net", "data": "job.py:train", "teacher": teacher}).model
+    assert [*model.teacher.root] == names
+
+
+@pytest.mark.parametrize("given", [{"Ensemble": {"teachers": ["job.py:net"]}}, {"a.py:Mine": {}}])
+def test_one_class_of_teachers_is_that_class(given):
+    values = {"student": "job.py:net", "data": "job.py:train", "teacher": given}
+    assert tl.Recipe(values).model.teacher.root.one()[0] in given

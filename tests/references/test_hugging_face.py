@@ -274,6 +274,12 @@ class TestBadInput:
         with pytest.raises(ArgumentError, match=r"got 'hf:\./nothing' and no such folder"):
             load_model("teacher", "hf:./nothing")
 
+    @pytest.mark.parametrize("name", ["hf:models/bert", "hf:gone", "sentence-transformers:a/enc"])
+    def test_a_folder_that_is_gone_is_not_found(self, name, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(tl.NotFoundError, match="could not be loaded"):
+            load_model("teacher", name)
+
     def test_a_missing_head_needs_a_number_of_classes_or_pooling(self, saved):
         with pytest.raises(ModelError, match=r"without an output layer .*write \?pool=mean"):
             load_model("teacher", f"hf:{saved(hf.BertModel(config()))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from tutelage.datasets.columns import Columns
-from tutelage.errors import DataError, in_short
+from tutelage.errors import DataError, in_short, some_of
 from tutelage.files import write_json
 
+_LOG = logging.getLogger("tutelage")
 _MOST = 64
 _FORMAT = 1
 _LARGEST = 1e150
@@ -93,6 +95,13 @@ class TableInputs(nn.Module):
                 f"`rows` must be [rows, {len(columns)}] with at least one row, got shape "
                 f"{list(array.shape)}; give the training data that the columns were fitted on"
             )
+        huge = (np.abs(array[:, : len(columns)]) > _LARGEST).any(axis=0)
+        if huge.any():
+            _LOG.warning(
+                "numbers above %g in %s count as this, beside which others do not differ: name "
+                "them in `missing` if they stand for nothing, or the column in `omit`",
+                *(_LARGEST, some_of(np.array(columns.names, dtype=object)[huge])),
+            )
         array = array.clip(-_LARGEST, _LARGEST)
         statistics = [
             _frequent(array[:, at], len(column.categories), most)
@@ -149,8 +158,19 @@ class TableInputs(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> TableInputs:
-        """Return a preprocessing from a file that `save` wrote."""
-        return cls.of_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        """Return a preprocessing from a file that `save` wrote.
+
+        Raises:
+            DataError: It is another file, or cannot be read.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} must be a file that TableInputs.save wrote, got: {in_short(error)}; "
+                "correct the path, or write it anew"
+            ) from error
+        return cls.of_json(content)
 
     def extra_repr(self) -> str:
         """Return what the columns are."""

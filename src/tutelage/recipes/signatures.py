@@ -389,6 +389,15 @@ def _knows(kind: Any, value: Any) -> bool:
     """Tell whether a text names a class of a model, or a mapping has a key of it."""
     model = vars(sys.modules[HOME])[kind.__forward_arg__] if isinstance(kind, ForwardRef) else kind
     known = getattr(model, "model_fields", {})
+    if (
+        isinstance(value, dict)
+        and inspect.isclass(model)
+        and issubclass(model, Choice)
+        and not issubclass(model, Sum)
+    ):
+        # Other mappings than of one class to its arguments have names of the user, as of domains.
+        [(key, given), *more] = value.items() or [("", None)]
+        return not more and (key in known or (":" in str(key) and not isinstance(given, str)))
     if isinstance(value, dict):
         return any(map(getattr(model, "has", known.__contains__), value))
     return isinstance(value, str) and value in known

@@ -56,6 +56,7 @@ def load_for_student(job: Job) -> None:
         gone = isinstance(error.__cause__, NotFoundError)
         if not gone or uses_teacher(job.model.student) or job.model.teacher is None:
             raise
+        _LOG.warning("The teacher is gone, and the student is used without it: %s", error)
         job.load(teacher=False)
 
 
@@ -114,7 +115,7 @@ def evaluate_models(  # noqa: C901 - one after the other
     """
     if split not in _SPLITS:
         raise ArgumentError(f"`split` must be one of {', '.join(_SPLITS)}, got {split!r}")
-    job.load()
+    load_for_student(job) if (job.out / "student.safetensors").exists() else job.load()
     data = getattr(job.data, split)
     if data is None:
         raise DataError(

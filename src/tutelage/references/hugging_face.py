@@ -72,9 +72,18 @@ class Hub:
         }
 
     def config(self) -> Any:
-        """Return the config of a model."""
-        with self.loading():
-            return self.hf.AutoConfig.from_pretrained(self.name, **self.settings)
+        """Return the config of a model.
+
+        Raises:
+            NotFoundError: There is no such folder, nor such a repository that can be reached.
+        """
+        try:
+            with self.loading():
+                return self.hf.AutoConfig.from_pretrained(self.name, **self.settings)
+        except ModelError as error:
+            if self.settings["local_files_only"] or not isinstance(error.__cause__, OSError):
+                raise
+            raise NotFoundError(str(error)) from error.__cause__
 
     def read(self, name: str) -> Any:
         """Return the content of a JSON file; None if there is none."""
@@ -161,6 +170,7 @@ def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Modul
         ModelError: It cannot be loaded, or has other modules.
     """
     hub = Hub(reference.with_options(max_length=int, revision=str, untrained=bool))
+    config = hub.config()
     modules = hub.read("modules.json") or []
     found = [str(each["type"]).rpartition(".")[2] for each in modules]
     normalise = found[2:] == ["Normalize"]
@@ -176,7 +186,7 @@ def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Modul
             f"hf:{reference.name}?pool=mean for an encoder of transformers, or {_OWN_CODE}"
         )
     length = (hub.read("sentence_bert_config.json") or {}).get("max_seq_length")
-    return _pooled(hub, hub.config(), pool, classes, normalise, length)
+    return _pooled(hub, config, pool, classes, normalise, length)
 
 
 def load_text_inputs(reference: Reference) -> TextInputs | None:

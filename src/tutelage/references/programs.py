@@ -112,6 +112,14 @@ class OnnxModel:
         self.own = Columns.of_json(own) if own.get("by") == "table" else None
         self.size: list[int] | None = own.get("size")
         self.inputs = {each.name: each.type for each in self.session.get_inputs()}
+        unknown = [
+            f"{name!r} ({kind})" for name, kind in self.inputs.items() if kind not in _DTYPES
+        ]
+        if unknown:
+            raise ModelError(
+                f"the inputs of {path.name} must be one of {', '.join(_DTYPES)}, got "
+                f"{', '.join(unknown)}; export it with inputs of floats"
+            )
         found = {each.name: each for each in self.session.get_outputs()}
         chosen = [each for each in found.values() if each.type in _FLOATS]
         if output is not None:
@@ -138,6 +146,13 @@ class OnnxModel:
             given = {name: raw[name].to_numpy()[:, None] for name in raw.columns}
         if not isinstance(given, dict):
             given = {next(iter(self.inputs)): given}
+        lacking = self.inputs.keys() - given.keys()
+        if lacking:
+            raise ModelError(
+                f"the inputs of {self.name} must be among {', '.join(map(str, given))}, got one "
+                f"that needs {', '.join(sorted(lacking))} too; export it without, or load it in "
+                "your own code: file.py:function"
+            )
         feed = {name: self._cast(name, kind, given[name]) for name, kind in self.inputs.items()}
         return np.asarray(self.session.run([self.output_name], feed)[0])
 
