@@ -132,3 +132,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, content):
         (tmp_path / "a.json").write_text(content)
     with pytest.raises(DataError, match=r"a.json must be a file that TableInputs.save wrote"):
         TableInputs.load(tmp_path / "a.json")
+
+
+def test_numbers_beside_which_others_do_not_differ_are_told(caplog):
+    columns = Columns((Column("x", "number"), Column("z", "number")))
+    TableInputs.fit(columns, np.array([[1.0, 1], [1.797e308, 2]]))
+    assert "numbers above 1e+150 in x count" in caplog.text

@@ -84,3 +84,12 @@ def test_the_command(job):
 def test_without_a_trained_student_it_says_what_to_do():
     with pytest.raises(tl.RunFolderError, match="tutelage distill"):
         tl.Recipe(BASE).predict("train.csv", "out.csv")
+
+
+@pytest.mark.usefixtures("frame")
+def test_a_student_is_evaluated_when_its_teacher_is_gone(caplog):
+    recipe = tl.Recipe({**BASE, "training": {"epochs": 1, "batch_size": 16}})
+    recipe.run()
+    gone = tl.Recipe({**BASE, "teacher": "gone.onnx", "training": {"epochs": 1}})
+    assert [*gone.evaluate("val")] == ["student"]
+    assert "The teacher is gone" in caplog.text
