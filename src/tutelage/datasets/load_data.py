@@ -330,8 +330,9 @@ class Reader:
         elif isinstance(inputs, Pictures):
             frame = frame if len(frame.columns) else pd.DataFrame(index=range(len(inputs)))
             frame = frame.assign(image=[inputs.names[row] for row in inputs.rows])
-        known = domain in content.names and not content.column("domain", domain).isna().any()
-        domains = content.texts("domain", domain) if known else None
+        domains = None
+        if domain in content.names and not content.column("domain", domain).isna().any():
+            domains = content.texts("domain", domain)
         return data_set(found.inputs, None, domains), frame
 
 
