@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,13 @@ class Splits:
     def __repr__(self) -> str:
         return f"Splits({self.described})"
 
-    def table_inputs(self) -> TableInputs:
+    def table_inputs(
+        self, thresholds: Mapping[str, Sequence[float]] | None = None
+    ) -> TableInputs:
         """Return the preprocessing of a network on this table, fitted on its training data.
+
+        Args:
+            thresholds: Of the steps of numbers, as for `TableInputs.fit`.
 
         Raises:
             DataError: The data is not a table.
@@ -71,7 +76,7 @@ class Splits:
                 "TableInputs need the columns of a table, got data without; leave `text` and "
                 "`image` out of the data"
             )
-        return TableInputs.fit(self.columns, self.rows)
+        return TableInputs.fit(self.columns, self.rows, thresholds=thresholds)
 
     def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
         """Return the examples of another file, read as the training data was, and its columns.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from tutelage.datasets.columns import Columns
-from tutelage.errors import DataError, in_short, some_of
+from tutelage.errors import ArgumentError, DataError, in_short, some_of
 from tutelage.files import write_json
 
 _LOG = logging.getLogger("tutelage")
@@ -30,15 +31,16 @@ class TableInputs(nn.Module):
     missing one becomes the median, and columns that have missing cells in the training data are
     followed by 1 for missing and 0 for present. A category becomes a vector with a 1 at its code,
     in which rare ones share a place, and a missing one has one of its own, if the training data has
-    any; one that training data does not have is among the rare ones, or zeros. The results are
-    those of scikit-learn's `SimpleImputer`, `StandardScaler`, `MissingIndicator` and
+    any; one that training data does not have is among the rare ones, or zeros. Where thresholds t
+    of a number are given, it is followed by its steps, 1 if x > t and 0 if not. The results are, but
+    for the steps, those of scikit-learn's `SimpleImputer`, `StandardScaler`, `MissingIndicator` and
     `OneHotEncoder`, but by operations of torch, so that a network with its `TableInputs` can be
     exported as one model, and saved without pickle.
 
     Args:
         columns: What the rows' columns are; those that are not inputs of a network are left out.
-        statistics: For each number and date its median, mean, deviation, and 1 if cells of it are
-            missing; for each code of a category 1 if it has a place of its own, 0 if it is rare,
+        statistics: For each number and date its median, mean, deviation, 1 if cells of it are
+            missing, and its thresholds; for each code of a category 1 if it has a place of its own, 0 if it is rare,
             and −1 if the training data has none; the last is 1 if cells are missing.
 
     Shape: rows float64 `[batch, columns]` → float32 `[batch, features]`; columns behind the inputs
@@ -58,8 +60,11 @@ class TableInputs(nn.Module):
         self.columns, self.statistics = (columns := columns.inputs), statistics
         kinds = [each.kind for each in columns.columns]
         at = [place for place, kind in enumerate(kinds) if kind != "category"]
-        numbers = torch.tensor([statistics[place] for place in at], dtype=torch.float64)
+        numbers = torch.tensor([statistics[place][:4] for place in at], dtype=torch.float64)
         median, mean, deviation, missing = numbers.reshape(-1, 4).unbind(1)
+        steps = [(place, each) for place in at for each in statistics[place][4:]]
+        self._constant("stepped", torch.tensor([place for place, _ in steps], dtype=torch.int64))
+        self._constant("thresholds", torch.tensor([each for _, each in steps], dtype=torch.float64))
         self._constant("numbers", torch.tensor(at, dtype=torch.int64))
         self._constant("median", median)
         self._constant("mean", mean)
@@ -75,8 +80,21 @@ class TableInputs(nn.Module):
         rows = torch.zeros(1, len(self.columns), dtype=torch.float64)
         return self(rows).shape[1]
 
+    @property
+    def steps(self) -> dict[str, list[float]]:
+        """The thresholds of the steps, by the name of the number."""
+        found = zip(self.columns.columns, self.statistics, strict=True)
+        numbers = {each.name: own[4:] for each, own in found if each.kind != "category"}
+        return {name: own for name, own in numbers.items() if own}
+
     @classmethod
-    def fit(cls, columns: Columns, rows: Tensor | ArrayLike, most: int = _MOST) -> TableInputs:
+    def fit(
+        cls,
+        columns: Columns,
+        rows: Tensor | ArrayLike,
+        most: int = _MOST,
+        thresholds: Mapping[str, Sequence[float]] | None = None,
+    ) -> TableInputs:
         """Return the preprocessing that fits the training data.
 
         Args:
@@ -84,8 +102,11 @@ class TableInputs(nn.Module):
             rows: The training data, `[rows, columns]`; those that are not inputs may be left out.
             most: Of a column's categories as many as this have a place of their own, the most
                 frequent ones; the others share one.
+            thresholds: By the name of a number or date, the thresholds of its steps, such as those
+                of a teacher's trees: `tutelage.references.split_thresholds(model)`.
 
         Raises:
+            ArgumentError: `thresholds` name a column that is no number.
             DataError: There are no rows, or they have other columns.
         """
         array, whole = np.asarray(rows, dtype=np.float64), len(columns)
@@ -103,10 +124,17 @@ class TableInputs(nn.Module):
                 *(_LARGEST, some_of(np.array(columns.names, dtype=object)[huge])),
             )
         array = array.clip(-_LARGEST, _LARGEST)
+        thresholds = thresholds or {}
+        numbers = [each.name for each in columns.columns if each.kind != "category"]
+        if other := thresholds.keys() - numbers:
+            raise ArgumentError(
+                f"`thresholds` must name numbers among {some_of(numbers)}, got "
+                f"{some_of(map(repr, other))}; name columns as the table does"
+            )
         statistics = [
             _frequent(array[:, at], len(column.categories), most)
             if column.kind == "category"
-            else _moments(array[:, at])
+            else [*_moments(array[:, at]), *map(float, thresholds.get(column.name, ()))]
             for at, column in enumerate(columns.columns)
         ]
         return cls(columns, statistics)
@@ -124,6 +152,7 @@ class TableInputs(nn.Module):
         numbers = torch.where(numbers.isnan(), self._on("median", rows), numbers)
         parts = [(numbers - self._on("mean", rows)) / self._on("deviation", rows)]
         parts.append(absent[:, self._on("indicated", rows)].double())
+        parts.append((rows[:, self._on("stepped", rows)] > self._on("thresholds", rows)).double())
         for place in self.coded:
             places = self._on(f"places_{place}", rows)
             last = len(places) - 1

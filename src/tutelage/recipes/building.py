@@ -88,6 +88,7 @@ class Builder:
             from these.
         outputs: The number of a student's outputs, where the data has no labels that tell it.
         scale: Mean and deviation of the values that students learn; None to leave them.
+        thresholds: By the name of a number of a table, where the teacher's trees split it.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Builder:
         self.layer_map: Mapping[str, str] | None = None
         self.outputs: int | None = None
         self.scale: tuple[Tensor, Tensor] | None = None
+        self.thresholds: Mapping[str, Sequence[float]] = {}
 
     @contextmanager
     def at(self, place: Place, *kinds: type[Exception]) -> Iterator[None]:
@@ -401,7 +403,7 @@ class Builder:
                 f"`{argument}` must be told its number of outputs by the labels of the data or by "
                 "a teacher, got neither; name a function without the argument `outputs`"
             )
-        prepare = self.data.table_inputs() if "features" in wanted else None
+        prepare = self.data.table_inputs(self.thresholds) if "features" in wanted else None
         known = {"data": self.data, "outputs": outputs, "features": prepare and prepare.features}
         arguments = {name: known[name] for name in _FROM_DATA if name in wanted} | dict(given or {})
         make = partial(function, **arguments)

@@ -27,6 +27,7 @@ from tutelage.recipes.signatures import FROM_STUDENT, ModelName, parameters
 from tutelage.recipes.student_files import write_student
 from tutelage.recipes.teacher_check import r2, sample_of, scale_of, warn_of_poor_teacher
 from tutelage.references import text_inputs_of
+from tutelage.references.split_thresholds import thresholds_by_name
 from tutelage.store import TargetStore
 from tutelage.tasks import TASKS
 from tutelage.teachers import Specialist, Stored
@@ -137,7 +138,10 @@ class Job:
             self.data = in_tokens(self.data, build.tokens, ends=model.on_policy is None)
         else:
             self.data = self._in_order_of_teacher(self.data)
-        build.data = self.data
+        build.data, columns = self.data, self.data.columns
+        if self.live_teacher is not None and columns is not None and model.thresholds:
+            found = thresholds_by_name(self.live_teacher, columns, model.thresholds)
+            build.thresholds = {name: each for name, each in found.items() if each}
         for settings in (self.settings, self.fine_tuning):
             # Metrics that are classes; an argument `names` is the data's classes.
             for name, each in dict(settings.get("metrics") or {}).items():

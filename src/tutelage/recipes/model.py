@@ -280,6 +280,13 @@ class RecipeModel(Section):
         description="Train a new student of values on standardised ones; what it returns is in the "
         "units of the labels.",
     )
+    thresholds: int = Field(
+        default=48,
+        ge=0,
+        description="Of a table whose teacher consists of trees: how many of the thresholds at "
+        "which they split a number a new student is given as steps, 1 if the number is above and 0 "
+        "if not; 0 for none.",
+    )
     on_policy: OnPolicySection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None,
         description="Let the student write texts from the data's prompts, as tl.OnPolicy does.",

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from tutelage.datasets import Splits, TableInputs
-from tutelage.errors import RunFolderError, in_short
+from tutelage.errors import DataError, RunFolderError, in_short
 from tutelage.files import write_json, writing
 from tutelage.layers import ImageInputs, Prepared, TextInputs
 from tutelage.layers.wrapper import Wrapper, unwrapped
@@ -90,6 +90,16 @@ def check_student(
             f"of the recipe's data, got other {' and '.join(other)} in its {FILE}; has the data or "
             "the recipe been changed since? Evaluate it on those, or train again into another `out`"
         )
+
+
+def thresholds_in(out: Path) -> dict[str, list[float]] | None:
+    """Return the thresholds of the steps that a student was trained with; None if not known."""
+    try:
+        inputs = json.loads((out / FILE).read_text(encoding="utf-8"))["inputs"]
+        prepare = TableInputs.of_json(inputs) if inputs["by"] == "table" else None
+    except (OSError, ValueError, KeyError, TypeError, DataError):  # which `check_student` says
+        return None
+    return {} if prepare is None else prepare.steps
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -31,7 +31,7 @@ from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.recipes.building import uses_teacher
 from tutelage.recipes.job import Job
-from tutelage.recipes.student_files import FILE, check_student
+from tutelage.recipes.student_files import FILE, check_student, thresholds_in
 from tutelage.recipes.teacher_check import sample_of
 from tutelage.studies.eval_data import read_eval_data
 from tutelage.tasks import TASKS, infer_task
@@ -74,6 +74,8 @@ def models_of(job: Job) -> dict[str, Any]:
     if trained.exists():
         job.map_layers(teacher if job.tuned is None else job.tuned)
         job.build.scale = _scale_in(trained)
+        if (known := thresholds_in(job.out)) is not None:
+            job.build.thresholds = known
         if teacher is not None and job.build.number_of_outputs() is None:
             some = sample_of(job.tuned or teacher, job.data, torch.device("cpu"), 2)
             job.build.outputs = None if some is None else some.outputs.shape[1]

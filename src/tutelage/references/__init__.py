@@ -11,6 +11,7 @@ from tutelage.references.models import (
     untrained,
 )
 from tutelage.references.python_object import load
+from tutelage.references.split_thresholds import split_thresholds
 from tutelage.references.tables import with_columns
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "load",
     "load_model",
     "output_kind",
+    "split_thresholds",
     "text_inputs_of",
     "untrained",
     "with_columns",

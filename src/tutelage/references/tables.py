@@ -53,6 +53,7 @@ class TableModel:
         coded: Which columns of a DataFrame it takes in pandas' dtype "category" only.
         own: The columns of an exported student, whose rows are given as that codes them.
         columns: What the rows are; None where they are given as they are.
+        model: What the file holds, as its library has it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TableModel:
     coded: Callable[[Any], Sequence[str]] | None = None
     own: Columns | None = None
     columns: Columns | None = None
+    model: Any = None
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the predictions for rows `[batch, columns]`, or for an array of texts."""
@@ -195,7 +197,7 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
             "sklearn.calibration.CalibratedClassifierCV around it"
         )
     rows = TableModel(name, model.predict, digest_of(path), _features_of(model))
-    rows.categories, rows.coded = dict(_encoded(model)), _coded_by(model)
+    rows.categories, rows.coded, rows.model = dict(_encoded(model)), _coded_by(model), model
     if not classifies:
         return Predictor(rows)
     own = model.classes_
@@ -258,7 +260,7 @@ def load_xgboost(reference: Reference, classes: int | None) -> Teacher:
     if known:
         reference.check_classes(labels if labels > 1 else model.n_classes_, classes)
     rows = TableModel("xgboost.Booster", predict, digest_of(path), names and tuple(names))
-    rows.coded = _coded_by(model)
+    rows.coded, rows.model = _coded_by(model), model
     return Predictor(rows, probabilities=known, binary=known and labels > 1)
 
 
@@ -290,7 +292,7 @@ def load_lightgbm(reference: Reference, classes: int | None) -> Teacher:
     if known:
         reference.check_classes(max(int(booster.num_model_per_iteration()), 2), classes)
     rows = TableModel("lightgbm.Booster", predict, digest_of(path), None if of_arrays else names)
-    rows.coded = _coded_by(booster)
+    rows.coded, rows.model = _coded_by(booster), booster
     return Predictor(rows, probabilities=known)
 
 
@@ -335,7 +337,7 @@ def load_catboost(reference: Reference, classes: int | None) -> Teacher:
 
     reference.check_classes(len(own) or None, classes)
     rows = TableModel("catboost.CatBoost", predict, digest_of(path), _features_of(model))
-    rows.class_names = _names_of(own)
+    rows.class_names, rows.model = _names_of(own), model
     return Predictor(rows, probabilities=known, binary=several)
 
 
