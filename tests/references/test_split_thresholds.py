@@ -71,14 +71,15 @@ def test_a_model_of_trees_answers_alike_for_all_rows_of_equal_steps(
     rows = frame[["a b", "count"]].to_numpy()
     model = make().fit(rows, labels)
     thresholds = split_thresholds(model, _ALL)
-    assert set(thresholds) <= {0, 1} and all(thresholds.values())
+    assert set(thresholds) <= {0, 1}
+    assert all(thresholds.values())
     # Every threshold itself and points about it, which are rows as good as any.
     near = [np.nextafter(each, [-np.inf, np.inf], dtype=np.float32) for each in thresholds[0]]
     first = np.unique(np.concatenate([thresholds[0], np.ravel(near), rows[:50, 0]]))
     first = first.astype(np.float32).astype(np.float64)  # as XGBoost and CatBoost take them
     grid = np.array([(one, two) for one in first for two in np.arange(-1, 10, 0.5)])
     steps = np.concatenate(
-        [(grid[:, [at]] > np.array(own)) for at, own in thresholds.items()], axis=1
+        [grid[:, [int(at)]] > np.array(own) for at, own in thresholds.items()], axis=1
     )
     answers = model.predict_proba(grid)[:, 1]
     _, cells = np.unique(steps, axis=0, return_inverse=True)
@@ -147,14 +148,17 @@ def test_steps_stand_behind_the_numbers() -> None:
         [*one[:before], *two, *one[before:]] for one, two in zip(expected, steps, strict=True)
     ]
     assert stepped(given).tolist() == expected
-    assert stepped.steps == {"age": [25.0, 40.0]} and plain.steps == {}
+    assert stepped.steps == {"age": [25.0, 40.0]}
+    assert plain.steps == {}
+    by_position = TableInputs.fit(columns, rows, thresholds={0: [0.5], 1: [25.0, 40.0]})
+    assert by_position.statistics == stepped.statistics  # a category has no steps
     again = TableInputs.of_json(stepped.as_json())
     assert torch.equal(again(given), stepped(given))
 
 
 def test_thresholds_of_other_columns_are_refused() -> None:
     columns = Columns((Column("age", "number"),))
-    with pytest.raises(tl.errors.ArgumentError, match="must name numbers among age, got 'height'"):
+    with pytest.raises(tl.errors.ArgumentError, match="columns among age, got 'height'"):
         TableInputs.fit(columns, [[1.0]], thresholds={"height": [1.0]})
 
 
@@ -179,7 +183,7 @@ def test_a_recipe_gives_the_steps_of_its_teacher_to_the_student(
         "out": "steps",
     }
     run = tl.Recipe(recipe).run()
-    steps = run.student.prepare.steps
+    steps = _steps(run)
     known = split_thresholds(model, 7)
     assert steps == {"a b": known["a_b"], "count": known["count"]}
     exported = tl.Recipe(recipe).export()
@@ -191,7 +195,13 @@ def test_a_recipe_gives_the_steps_of_its_teacher_to_the_student(
     assert after["accuracy"] == before["accuracy"]
     plain = tl.Recipe(recipe | {"thresholds": 0, "out": "plain", "teacher": "forest.py:teacher"})
     (tmp_path / "forest.py").write_text(_FOREST)
-    assert plain.run().student.prepare.steps == {}
+    assert _steps(plain.run()) == {}
+
+
+def _steps(run: tl.Run) -> dict[str, list[float]]:
+    assert isinstance(run.student, tl.layers.Prepared)
+    assert isinstance(run.student.prepare, TableInputs)
+    return run.student.prepare.steps
 
 
 _FOREST = """

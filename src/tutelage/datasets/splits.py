@@ -60,9 +60,7 @@ class Splits:
     def __repr__(self) -> str:
         return f"Splits({self.described})"
 
-    def table_inputs(
-        self, thresholds: Mapping[str, Sequence[float]] | None = None
-    ) -> TableInputs:
+    def table_inputs(self, thresholds: Mapping[str, Sequence[float]] | None = None) -> TableInputs:
         """Return the preprocessing of a network on this table, fitted on its training data.
 
         Args:

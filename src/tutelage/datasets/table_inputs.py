@@ -31,17 +31,18 @@ class TableInputs(nn.Module):
     missing one becomes the median, and columns that have missing cells in the training data are
     followed by 1 for missing and 0 for present. A category becomes a vector with a 1 at its code,
     in which rare ones share a place, and a missing one has one of its own, if the training data has
-    any; one that training data does not have is among the rare ones, or zeros. Where thresholds t
-    of a number are given, it is followed by its steps, 1 if x > t and 0 if not. The results are, but
-    for the steps, those of scikit-learn's `SimpleImputer`, `StandardScaler`, `MissingIndicator` and
-    `OneHotEncoder`, but by operations of torch, so that a network with its `TableInputs` can be
-    exported as one model, and saved without pickle.
+    any; one that training data does not have is among the rare ones, or zeros. These are what
+    scikit-learn's `SimpleImputer`, `StandardScaler`, `MissingIndicator` and `OneHotEncoder` return,
+    but by operations of torch, so that a network with its `TableInputs` can be exported as one
+    model, and saved without pickle. Where thresholds t of a number are given, its steps follow: 1
+    if x > t and 0 if not.
 
     Args:
         columns: What the rows' columns are; those that are not inputs of a network are left out.
         statistics: For each number and date its median, mean, deviation, 1 if cells of it are
-            missing, and its thresholds; for each code of a category 1 if it has a place of its own, 0 if it is rare,
-            and −1 if the training data has none; the last is 1 if cells are missing.
+            missing, and its thresholds; for each code of a category 1 if it has a place of its own,
+            0 if it is rare, and −1 if the training data has none; the last is 1 if cells are
+            missing.
 
     Shape: rows float64 `[batch, columns]` → float32 `[batch, features]`; columns behind the inputs
     are ignored.
@@ -93,7 +94,7 @@ class TableInputs(nn.Module):
         columns: Columns,
         rows: Tensor | ArrayLike,
         most: int = _MOST,
-        thresholds: Mapping[str, Sequence[float]] | None = None,
+        thresholds: Mapping[Any, Sequence[float]] | None = None,
     ) -> TableInputs:
         """Return the preprocessing that fits the training data.
 
@@ -102,11 +103,12 @@ class TableInputs(nn.Module):
             rows: The training data, `[rows, columns]`; those that are not inputs may be left out.
             most: Of a column's categories as many as this have a place of their own, the most
                 frequent ones; the others share one.
-            thresholds: By the name of a number or date, the thresholds of its steps, such as those
-                of a teacher's trees: `tutelage.references.split_thresholds(model)`.
+            thresholds: Of numbers and dates, by their name or position, the thresholds of their
+                steps, such as those of a teacher's trees:
+                `tutelage.references.split_thresholds(model)`; those of categories are not used.
 
         Raises:
-            ArgumentError: `thresholds` name a column that is no number.
+            ArgumentError: `thresholds` name a column that does not exist.
             DataError: There are no rows, or they have other columns.
         """
         array, whole = np.asarray(rows, dtype=np.float64), len(columns)
@@ -125,16 +127,18 @@ class TableInputs(nn.Module):
             )
         array = array.clip(-_LARGEST, _LARGEST)
         thresholds = thresholds or {}
-        numbers = [each.name for each in columns.columns if each.kind != "category"]
-        if other := thresholds.keys() - numbers:
+        if other := thresholds.keys() - {*columns.names, *range(len(columns))}:
             raise ArgumentError(
-                f"`thresholds` must name numbers among {some_of(numbers)}, got "
-                f"{some_of(map(repr, other))}; name columns as the table does"
+                f"`thresholds` must be of columns among {some_of(columns.names)}, got "
+                f"{some_of(map(repr, other))}; name them as the table does"
             )
         statistics = [
             _frequent(array[:, at], len(column.categories), most)
             if column.kind == "category"
-            else [*_moments(array[:, at]), *map(float, thresholds.get(column.name, ()))]
+            else [
+                *_moments(array[:, at]),
+                *map(float, thresholds.get(column.name, thresholds.get(at, ()))),
+            ]
             for at, column in enumerate(columns.columns)
         ]
         return cls(columns, statistics)

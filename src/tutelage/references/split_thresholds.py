@@ -108,10 +108,11 @@ def _model_of(given: Any) -> Any:
             given = given.args[0] if given.args else given.func
         elif hasattr(given, "best_estimator_"):
             given = given.best_estimator_
-        elif callable(given) and hasattr(given, "__self__"):
-            given = given.__self__
         else:
-            return given
+            owner = getattr(given, "__self__", None)
+            if owner is None:
+                return given
+            given = owner
 
 
 def _names_of(model: Any) -> Sequence[str] | None:
@@ -159,7 +160,7 @@ def _of_histograms(model: Any) -> _Splits:
     order = np.arange(model.n_features_in_)
     if model.is_categorical_ is not None:
         order = np.concatenate([order[model.is_categorical_], order[~model.is_categorical_]])
-    for round_of_trees in model._predictors:
+    for round_of_trees in model._predictors:  # noqa: SLF001 - scikit-learn tells them nowhere else
         for tree in round_of_trees:
             nodes = tree.nodes[(tree.nodes["is_leaf"] == 0) & (tree.nodes["is_categorical"] == 0)]
             yield from _grouped(order[nodes["feature_idx"]], nodes["num_threshold"])
@@ -178,20 +179,21 @@ def _of_pipeline(model: Any) -> _Splits:
 
 def _passed(step: Any, places: Mapping[int, int]) -> dict[int, int]:
     """Return, for a step's outputs that equal numbers of its inputs, where these came from."""
-    kind = type(step).__name__
-    does_nothing = step in (None, "passthrough") or getattr(step, "func", step) is None
-    if does_nothing or kind == "SimpleImputer":
+    kind, columns_of = type(step).__name__, getattr(step, "output_indices_", {})
+    if (
+        step in (None, "passthrough")
+        or getattr(step, "func", step) is None
+        or kind == "SimpleImputer"
+    ):
         return dict(places)
-    if kind != "ColumnTransformer":
-        return {}
     names = [*getattr(step, "feature_names_in_", ())]
     found: dict[int, int] = {}
-    for name, transformer, columns in step.transformers_:
+    for name, transformer, columns in getattr(step, "transformers_", ()):
         if isinstance(columns, (slice, str)) or callable(columns):
             continue
         given = [names.index(each) if isinstance(each, str) else int(each) for each in columns]
         own = _passed(transformer, dict(enumerate(given))) if transformer != "drop" else {}
-        start = step.output_indices_[name].start
+        start = columns_of[name].start
         found |= {start + at: places[place] for at, place in own.items() if place in places}
     return found
 
