@@ -170,7 +170,7 @@ class TestRowsOfLists:
             epoch(rows)
 
     def test_of_unequal_lengths_within_an_example_are_refused(self):
-        with pytest.raises(DataError, match="could not be loaded"):
+        with pytest.raises(DataError, match="must have 'a' of one shape"):
             epoch([{"a": [[1], [2, 3]], "label": 0}, {"a": [[1], [2], [3]], "label": 0}])
 
 
