@@ -8,7 +8,7 @@ from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
 import tutelage as tl
 from tutelage.data import as_source
-from tutelage.data.dataset_source import TensorSource
+from tutelage.data.source import TensorSource
 from tutelage.errors import DataError
 
 X = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))

@@ -17,7 +17,7 @@ from torch.utils.data import (
 
 import tutelage as tl
 from tutelage.data import Shard, as_source, domains, unlabelled
-from tutelage.data.dataset_source import SetSource, TensorSource
+from tutelage.data.source import SetSource, TensorSource
 from tutelage.errors import DataError
 from tutelage.identity import dataset_fingerprint
 from tutelage.signals import Batch

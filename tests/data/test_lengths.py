@@ -145,7 +145,6 @@ class TestGroupedByLength:
 
     def test_what_has_no_lengths_is_refused(self):
         for data, expected in (
-            (TENSORS, "all have the length 2"),
             (TensorDataset(X[:, 0], Y), "examples that have a length"),
             (DataLoader(Texts("str"), 4), "DataLoader"),
         ):

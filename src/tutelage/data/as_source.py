@@ -7,11 +7,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage._checks import integer
 from tutelage.data.collate import collate
-from tutelage.data.dataset_source import SetSource, TensorSource
 from tutelage.data.loader_source import LoaderSource
 from tutelage.data.on_policy import OnPolicy, OnPolicySource
 from tutelage.data.sets import as_dataset, is_map_style
-from tutelage.data.source import Order, Shard, Source, lengths_of
+from tutelage.data.source import Order, SetSource, Shard, Source, TensorSource, lengths_of
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import ArgumentError, DataError
 from tutelage.signals import Batch

@@ -10,11 +10,10 @@ from typing import Any, Literal
 import torch
 
 from tutelage._checks import fraction, integer, positive
-from tutelage.data.dataset_source import SetSource
 from tutelage.data.fingerprint import load
 from tutelage.data.randomness import mixed_seed
 from tutelage.data.sets import is_map_style
-from tutelage.data.source import Order, Shard, Source
+from tutelage.data.source import Order, SetSource, Shard, Source
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import BESIDE, describe, label_key
 from tutelage.schedules import Constant, Schedule, fraction_schedule

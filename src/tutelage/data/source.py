@@ -1,20 +1,26 @@
-"""Batches for training, epoch after epoch, which can start in the middle of an epoch."""
+"""Batches for training, epoch after epoch, which can start in the middle of an epoch.
+
+`Source` is what training reads; `TensorSource` and `SetSource` are those of map-style data sets.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from tutelage.data import randomness
+from tutelage.data.collate import collate
 from tutelage.data.fingerprint import load, undisturbed
 from tutelage.data.randomness import mixed_seed
-from tutelage.data.views import show_epoch
+from tutelage.data.tensor_table import Table
+from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError, TutelageError
 from tutelage.nested import describe, split_dict
 from tutelage.signals import Batch, IndexedExample
@@ -22,6 +28,8 @@ from tutelage.signals import Batch, IndexedExample
 _GROUPED, _GROUPS = 50, 4
 """Examples of so many batches are sorted by length, of fewer where there would not be so many
 groups, as in the library transformers: small data too has other batches in each epoch."""
+_READ_TWICE = 8
+_BYTES_AT_ONCE = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,103 @@ class Order:
         return [*(batches[at] for at in drawn), *batches[whole:]]
 
 
-_READ_TWICE = 8
+def loaded(raws: Iterator[Any], name: str, dataset: object) -> Iterator[Any]:
+    """Yield what a loader yields; an error of the user's data set becomes a `DataError`."""
+    try:
+        yield from raws
+    except (TutelageError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(
+            f"`{name}` ({type(dataset).__name__}) could not be loaded: {type(error).__name__}: "
+            f"{error}; its examples must be tensors, numbers, or tuples or dicts of them, of one "
+            "shape"
+        ) from error
+
+
+class _OrderedSource(Source):
+    """Batches whose positions are given by an `Order`."""
+
+    def __init__(self, order: Order, shard: Shard) -> None:
+        self.order, self.shard = order, shard
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def _ours(self, epoch: int, start: int) -> list[tuple[Tensor, int]]:
+        """Return the positions of this process's part of each batch, and the part's copies."""
+        batches, shard = self.order.batches(epoch, start), self.shard
+        if shard.world_size == 1:
+            return [(each, 1) for each in batches]
+        return [(each[shard.rows(len(each))], shard.replicas(len(each))) for each in batches]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The size and order of the data."""
+        sizes = {"examples": self.order.examples, "batch_size": self.order.batch_size}
+        return sizes if self.order.lengths is None else sizes | {"group_by_length": True}
+
+
+class TensorSource(_OrderedSource):
+    """Batches of a data set that consists of tensors, indexed by whole batches."""
+
+    def __init__(self, table: Table, order: Order, shard: Shard) -> None:
+        super().__init__(order, shard)
+        self.table = table
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches; one look-up serves as many of them as a few megabytes hold."""
+        table, batches = self.table, self._ours(number, start)
+        row_bytes = sum(column.row_bytes() for column in table.columns)
+        at_once = max(1, _BYTES_AT_ONCE // max(1, row_bytes * self.order.batch_size))
+        for first in range(0, len(batches), at_once):
+            several = batches[first : first + at_once]
+            lengths = [len(positions) for positions, _ in several]
+            index = torch.cat([positions for positions, _ in several])
+            rows = index if table.rows is None else table.rows[index]
+            columns = [column.take(rows).split(lengths) for column in table.columns]
+            domains = None if table.domain is None else table.domain[rows].split(lengths)
+            for place, (positions, replicas) in enumerate(several):
+                parts = [column[place] for column in columns]
+                labels = None if table.labels is None else parts.pop()
+                inputs = parts[0] if len(parts) == 1 else tuple(parts)
+                numbers = None if domains is None else domains[place].tolist()
+                names = None if numbers is None else [table.names[each] for each in numbers]
+                yield Batch(inputs, labels, positions, names, replicas=replicas)
+
+
+class SetSource(_OrderedSource):
+    """Batches of any map-style data set, loaded and collated in this process."""
+
+    def __init__(
+        self, name: str, dataset: Dataset[Any], order: Order, shard: Shard, views: int | None = None
+    ) -> None:
+        super().__init__(order, shard)
+        self.name, self.dataset, self.views = name, dataset, views
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches, each collated from its examples."""
+        return self.chosen(number, range(start, len(self)))
+
+    def chosen(self, number: int, places: Iterable[int]) -> Iterator[Batch]:
+        """Yield some of the batches of an epoch, by their places in it."""
+        ours = self._ours(number, 0)
+        batches = [ours[place] for place in places]
+        # With its own generator, since the loader would otherwise use the global one.
+        lists, own = [positions.tolist() for positions, _ in batches], torch.Generator()
+        loader = DataLoader(self.dataset, batch_sampler=lists, generator=own, collate_fn=collate)
+        raws = loaded(iter(loader), self.name, self.dataset)
+        for positions, replicas in batches:
+            # For each batch, since another epoch of the same set may have changed the view.
+            view = show_epoch(self.dataset, number, self.views)
+            batch = Batch.of(next(raws))
+            index = positions if batch.index is None else batch.index
+            yield replace(batch, index=index, replicas=replicas, view=view)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The size, order and views of the data."""
+        return super().description | describe_views(self.dataset, self.views)
 
 
 def lengths_of(name: str, dataset: Any, views: int | None = None) -> Tensor:
@@ -159,8 +263,7 @@ def lengths_of(name: str, dataset: Any, views: int | None = None) -> Tensor:
         views: The number of views to cycle through, as for `as_source`.
 
     Raises:
-        DataError: An example cannot be loaded or has no length, or another one each time, or all
-            have the same.
+        DataError: An example cannot be loaded or has no length, or another one each time.
     """
     places = range(len(dataset))
     with randomness.preserved(), undisturbed(dataset):
@@ -174,12 +277,6 @@ def lengths_of(name: str, dataset: Any, views: int | None = None) -> Tensor:
                     f"{place} of `{name}` with {int(lengths[place])} and {again}; leave it out, or "
                     "let the data set draw from torch's, numpy's or Python's global generator"
                 )
-    if lengths.min() == lengths.max():
-        raise DataError(
-            f"`group_by_length` is for examples of several lengths, got `{name}` whose examples "
-            f"all have the length {int(lengths[0])}; leave it out, or give texts that are padded "
-            "batch by batch, not all at once"
-        )
     return lengths
 
 
@@ -207,17 +304,3 @@ def _longest(inputs: Any) -> int | None:
         parts = inputs.values() if isinstance(inputs, Mapping) else inputs
         return max((each for each in map(_longest, parts) if each is not None), default=None)
     return len(inputs) if hasattr(inputs, "__len__") and getattr(inputs, "ndim", 1) else None
-
-
-def loaded(raws: Iterator[Any], name: str, dataset: object) -> Iterator[Any]:
-    """Yield what a loader yields; an error of the user's data set becomes a `DataError`."""
-    try:
-        yield from raws
-    except (TutelageError, MemoryError):
-        raise
-    except Exception as error:
-        raise DataError(
-            f"`{name}` ({type(dataset).__name__}) could not be loaded: {type(error).__name__}: "
-            f"{error}; its examples must be tensors, numbers, or tuples or dicts of them, of one "
-            "shape"
-        ) from error

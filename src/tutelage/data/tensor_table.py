@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from tutelage.data.sets import Domains, Labelled, Unlabelled
-from tutelage.errors import DataError
+from tutelage.nested import tell_unused
 
 _ROWS_AT_ONCE = 2**14
 
@@ -54,40 +54,31 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The parts of a data set's examples as tensors.
+    """The inputs and labels of a data set's examples as tensors.
 
     Args:
-        columns: Of equal length.
-        inputs: Which columns are inputs.
-        labels: Which one has the labels; None for none.
+        inputs: Columns of equal length.
+        labels: Another; None where examples have no labels.
         rows: Which rows of the columns are the data, `[examples]`; None for all.
         domain: `[rows of the columns]`: the number of each row's domain, an index of `names`; None
             for no domains.
         names: Of the domains.
     """
 
-    columns: tuple[Column, ...]
-    inputs: tuple[int, ...] = (0,)
-    labels: int | None = None
+    inputs: tuple[Column, ...]
+    labels: Column | None = None
     rows: Tensor | None = None
     domain: Tensor | None = None
     names: tuple[str, ...] = ()
 
-    def chosen(self, rows: Tensor) -> Table:
-        """Return the table of some of the examples; negative positions count from the end."""
-        length = len(self.columns[0]) if self.rows is None else len(self.rows)
-        outside = (rows < -length) | (rows >= length)
-        if outside.any():
-            raise DataError(
-                f"the indices of a Subset must lie within its data set of {length} examples, got "
-                f"{int(rows[outside][0])}; leave it out"
-            )
-        rows = torch.where(rows < 0, rows + length, rows)
-        return replace(self, rows=rows if self.rows is None else self.rows[rows])
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Inputs and labels."""
+        return self.inputs if self.labels is None else (*self.inputs, self.labels)
 
     def positions(self) -> Tensor:
         """Return which rows of the columns are the data."""
-        return torch.arange(len(self.columns[0])) if self.rows is None else self.rows
+        return torch.arange(len(self.inputs[0])) if self.rows is None else self.rows
 
     def pieces(self) -> Iterator[Tensor]:
         """Yield the columns, and the domains' numbers if there are any, in pieces of some rows."""
@@ -99,90 +90,86 @@ class Table:
                 else:
                     yield column.take(piece)
 
-    def named(self, name: str) -> Table:
-        """Return the table with all rows in one domain."""
-        domain = torch.zeros(len(self.columns[0]), dtype=torch.int64)
-        return replace(self, domain=domain, names=(name,))
+
+Places = Callable[[int], tuple[tuple[int, ...], int, int | None]]
+"""Callable: the number of an example's parts → those of its inputs, labels and domain."""
 
 
-def table_of(data: object) -> Table | None:
+def table_of(data: object, places: Places | None = None) -> Table | None:
     """Return a data set of tensors as a table; None for any other data set.
 
     These are a `TensorDataset`, `Domains` and `Unlabelled` sets of such, a `ConcatDataset` of
     several with equal columns, a `Subset` of any of these (what `random_split` returns), and what
-    `labelled` makes of one. Anything else, a subclass too, may compute its examples.
+    `labelled` makes of one, whose `places` say which tensors are used. Anything else, a subclass
+    too, may compute its examples.
     """
+    found: Table | None = None
     if type(data) is TensorDataset:
-        columns = tuple(Column((each,)) for each in data.tensors)
-        return Table(columns, labels=1 if len(columns) > 1 else None) if columns else None
-    if type(data) is Subset:
-        inner = table_of(data.dataset)
-        return None if inner is None else inner.chosen(torch.as_tensor(data.indices).long())
-    if type(data) is Unlabelled:
-        inner = table_of(data.inputs)
-        if inner is None:
-            return None
-        inputs = [inner.columns[each] for each in inner.inputs]
-        marks = Column((data.label.expand(len(inputs[0]), *data.label.shape),))
-        own = tuple(range(len(inputs)))
-        return replace(inner, columns=(*inputs, marks), inputs=own, labels=len(own))
-    if type(data) is Labelled:
-        return _named(table_of(data.dataset), data)
-    tables: list[Table | None] = []
-    if type(data) is ConcatDataset:
-        tables = [table_of(each) for each in data.datasets]
-    elif type(data) is Domains:
-        found = [(name, table_of(each)) for name, each in data.sets.items()]
-        # A set without labels is refused by `Domains` itself.
-        if all(table is not None and table.labels is not None for _, table in found):
-            tables = [table and table.named(name) for name, table in found]
-    return _joined(tables)
+        found = _of_tensors(data.tensors, places)
+    elif type(data) is Subset:
+        rows = torch.as_tensor(data.indices).long()
+        if (inner := table_of(data.dataset, places)) is not None:
+            found = replace(inner, rows=inner.positions()[rows])
+    elif type(data) is ConcatDataset:
+        found = _joined([table_of(each, places) for each in data.datasets])
+    elif type(data) is Labelled:
+        if places is None and not isinstance(data.labels, str) and data.domain is None:
+            found = table_of(data.dataset, data.places)
+    elif type(data) is Unlabelled and places is None:
+        if (inner := table_of(data.inputs)) is not None:
+            marks = data.label.expand(len(inner.inputs[0]), *data.label.shape)
+            found = replace(inner, labels=Column((marks,)))
+    elif type(data) is Domains and places is None:
+        found = _joined([table_of(each) for each in data.sets.values()], tuple(data.sets))
+    return found
 
 
-def _named(inner: Table | None, data: Labelled) -> Table | None:
-    """Return a table whose columns are named by `labelled`; None where these are no whole ones."""
-    if inner is None or inner.inputs != (0,) or inner.labels not in (None, 1) or inner.names:
-        return None
-    if data.domain is not None or isinstance(data.labels, str):
-        return None
+def _of_tensors(tensors: tuple[Tensor, ...], places: Places | None) -> Table | None:
+    """Return a table of tensors `(inputs, labels)`, or of those at other places."""
+    columns = tuple(Column((each,)) for each in tensors)
+    if places is None:
+        if len(columns) > 2:  # noqa: PLR2004
+            tell_unused(len(columns) - 2)
+        return Table(columns[:1], columns[1] if len(columns) > 1 else None) if columns else None
     try:
-        inputs, labels, _ = data.places(len(inner.columns))
+        inputs, labels, _ = places(len(columns))
     except IndexError:
         return None  # which reading an example tells
-    return replace(inner, inputs=inputs, labels=labels)
+    return Table(tuple(columns[each] for each in inputs), columns[labels])
 
 
-def _joined(tables: Sequence[Table | None]) -> Table | None:
-    """Return the concatenation of tables, if their columns fit."""
-    known = [_used(table) for table in tables if table is not None]
+def _joined(tables: Sequence[Table | None], domains: tuple[str, ...] = ()) -> Table | None:
+    """Return the concatenation of tables, if their columns fit; `domains` are new names of each."""
+    known = [each for each in tables if each is not None]
     if not known or len(known) < len(tables) or not all(_fits(known[0], each) for each in known):
         return None
-    columns = tuple(
+    if domains and known[0].labels is None:
+        return None  # which `Domains` itself refuses
+    columns = [
         Column(tuple(part for each in column for part in each.parts))
         for column in zip(*(table.columns for table in known), strict=True)
-    )
-    lengths = [len(table.columns[0]) for table in known]
+    ]
+    lengths = [len(table.inputs[0]) for table in known]
     starts = accumulate(lengths[:-1], initial=0)
     rows = [table.positions() + start for table, start in zip(known, starts, strict=True)]
-    names = tuple(dict.fromkeys(name for table in known for name in table.names))
-    domains = [
-        torch.tensor([names.index(name) for name in table.names])[table.domain]
-        for table in known
-        if table.domain is not None
-    ]
-    domain = torch.cat(domains) if domains else None
-    return replace(known[0], columns=columns, rows=torch.cat(rows), domain=domain, names=names)
-
-
-def _used(table: Table) -> Table:
-    """Return a table of inputs and labels alone, in this order."""
-    own = table.inputs if table.labels is None else (*table.inputs, table.labels)
-    inputs, labels = tuple(range(len(table.inputs))), None if table.labels is None else len(own) - 1
-    columns = tuple(table.columns[each] for each in own)
-    return replace(table, columns=columns, inputs=inputs, labels=labels)
+    names, domain = domains, None
+    if domains:
+        domain = torch.arange(len(known)).repeat_interleave(torch.tensor(lengths))
+    elif known[0].domain is not None:
+        names = tuple(dict.fromkeys(name for table in known for name in table.names))
+        numbers = [torch.tensor([names.index(name) for name in table.names]) for table in known]
+        own = [table.domain for table in known if table.domain is not None]
+        domain = torch.cat([new[old] for new, old in zip(numbers, own, strict=True)])
+    labels = None if known[0].labels is None else columns.pop()
+    return Table(tuple(columns), labels, torch.cat(rows), domain, names)
 
 
 def _fits(one: Table, other: Table) -> bool:
-    same = len(one.columns) == len(other.columns) and bool(one.names) == bool(other.names)
+    """Tell whether both have inputs, labels and domains alike."""
     pairs = zip(one.columns, other.columns, strict=False)
-    return same and all(column.fits(another) for column, another in pairs)
+    return (
+        len(one.inputs) == len(other.inputs)
+        and (one.labels is None) == (other.labels is None)
+        and (one.domain is None) == (other.domain is None)
+        and all(column.fits(another) for column, another in pairs)
+    )

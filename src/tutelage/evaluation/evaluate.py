@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
-from tutelage.data.fixed_order import what_draws
+from tutelage.data.loader_source import what_draws
 from tutelage.errors import ArgumentError, DataError
 from tutelage.heads import HeadLogits
 from tutelage.layers import evaluating

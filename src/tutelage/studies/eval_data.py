@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.fingerprint import content, fingerprint
-from tutelage.data.fixed_order import what_draws
+from tutelage.data.loader_source import what_draws
 from tutelage.errors import DataError, ModelError
 from tutelage.identity import digest
 from tutelage.layers import Output
