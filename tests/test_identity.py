@@ -26,7 +26,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from tutelage.data import randomness
+from tutelage.data import labelled, randomness
 from tutelage.data.fingerprint import content
 from tutelage.errors import DataError
 from tutelage.identity import (
@@ -158,13 +158,15 @@ class TestFingerprintOfTensors:
             TensorDataset(X, Y),
             TensorDataset(X, Y + 1),
             TensorDataset(X),
-            TensorDataset(X, Y, Y),
+            labelled(TensorDataset(X, Y, Y + 2), labels=2, inputs=[0]),
             TensorDataset(X.flip(0), Y.flip(0)),
             TensorDataset(X[:-1], Y[:-1]),
             TensorDataset(X.double(), Y),
             Subset(TensorDataset(X, Y), range(99, -1, -2)),
         ]
         assert len({dataset_fingerprint(each) for each in sets}) == len(sets)
+        unused = TensorDataset(X, Y, Y + 2)
+        assert dataset_fingerprint(unused) == dataset_fingerprint(sets[0])
 
     def test_a_subset_is_known_by_its_examples(self):
         rows = torch.randperm(100)[:30]
