@@ -41,7 +41,7 @@ def tuned(setup):
 def rows(record):
     table = budget_section(record).table
     return {
-        row["Arm"]: {head.split("\n")[0]: text for head, text in row.items()} for row in table.rows
+        dict(row)["Arm"]: {head.split("\n")[0]: text for head, text in row} for row in table.rows
     }
 
 
