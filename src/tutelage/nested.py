@@ -47,9 +47,8 @@ class PerExample(list[Any]):
 
 def first_tensor(inputs: object) -> Tensor:
     """Return the first tensor of a model's inputs, for its device and dtype."""
-    for value in (inputs, *_items(inputs)):
-        if isinstance(value, Tensor):
-            return value
+    for _, tensor in named_tensors(inputs):
+        return tensor
     raise DataError(
         f"inputs must be a tensor, or a tuple or dict with tensors, got {describe(inputs)}; "
         "make the data set or its collate function return tensors"
@@ -58,8 +57,16 @@ def first_tensor(inputs: object) -> Tensor:
 
 def device_of(inputs: object) -> torch.device | None:
     """Return the device of the first tensor of a model's inputs; None for texts."""
-    found = (value for value in (inputs, *_items(inputs)) if isinstance(value, Tensor))
-    return next((value.device for value in found), None)
+    return next((tensor.device for _, tensor in named_tensors(inputs)), None)
+
+
+def leaves(value: object) -> Iterator[Any]:
+    """Yield the tensors, arrays and lists of plain values in a value, in order."""
+    if (isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0) or is_column(value):
+        yield value
+    elif isinstance(value, (Mapping, tuple, list)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from leaves(item)
 
 
 def is_column(value: object) -> bool:
@@ -74,9 +81,9 @@ def _is_list_of(value: object, kinds: Any) -> bool:
 
 def batch_size(inputs: object) -> int | None:
     """Return the number of examples in a model's inputs; None if it is not known."""
-    leaves = list(_leaves(inputs))
-    tensors = [each for each in leaves if not isinstance(each, (tuple, list))]
-    return len((tensors or leaves)[0]) if leaves else None
+    parts = list(leaves(inputs))
+    tensors = [each for each in parts if not isinstance(each, (tuple, list))]
+    return len((tensors or parts)[0]) if parts else None
 
 
 def index_rows(values: Any, rows: slice | Tensor) -> Any:
@@ -125,8 +132,8 @@ def index_inputs(inputs: Any, rows: slice | Tensor, length: int, nested: bool = 
     elif isinstance(inputs, (tuple, list)):
         column = is_column(inputs)
         per_example = len(inputs) == length and (nested or column)
-        leaves = [] if column else list(_leaves(inputs))
-        of_batches = bool(leaves) and all(len(each) == length for each in leaves)
+        parts = [] if column else list(leaves(inputs))
+        of_batches = bool(parts) and all(len(each) == length for each in parts)
         if per_example and not of_batches:
             return index_rows(inputs, rows)
         if not per_example and not column:
@@ -320,18 +327,3 @@ def _is_structured(target: Any) -> bool:
     arrays = isinstance(target, (Tensor, np.ndarray)) and target.ndim > 0
     nested = isinstance(target, (tuple, list)) and any(map(_is_structured, target))
     return arrays or nested or isinstance(target, Mapping)
-
-
-def _items(value: object) -> list[Any]:
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, (tuple, list)) else []
-
-
-def _leaves(value: object) -> Iterator[Any]:
-    """Yield the tensors, arrays and lists of plain values in a value, in order."""
-    if (isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0) or is_column(value):
-        yield value
-    else:
-        for item in _items(value):
-            yield from _leaves(item)

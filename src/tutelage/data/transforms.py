@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Beta
 
 from tutelage._checks import fraction, not_negative, positive
-from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe, first_tensor, is_column, named_tensors, on_tensors, versions
+from tutelage.errors import DataError
+from tutelage.nested import describe, first_tensor, leaves, named_tensors, on_tensors, versions
 from tutelage.signals import UNLABELLED, Batch, Mixture
 
 Transform = Callable[[Batch], Batch]
@@ -56,9 +55,6 @@ class Chain:
     Args:
         transforms: In the order of application; at most one may mix labels.
 
-    Raises:
-        ArgumentError: There is none, or one cannot be called.
-
     >>> from tutelage.data import Mixup, Noise
     >>> Chain([Noise(0.1), Mixup()])
     Chain(transforms=(Noise(scale=0.1), Mixup(alpha=1.0, within_domain=True)))
@@ -67,14 +63,6 @@ class Chain:
     transforms: Sequence[Transform]
 
     def __post_init__(self) -> None:
-        listed = isinstance(self.transforms, (tuple, list)) and self.transforms
-        if not listed or not all(
-            callable(each) and not isinstance(each, type) for each in self.transforms
-        ):
-            raise ArgumentError(
-                "`transforms` must be a list of functions from a batch to a batch, got "
-                f"{self.transforms!r}; for instance [tl.data.Noise(0.1), tl.data.Mixup()]"
-            )
         object.__setattr__(self, "transforms", tuple(self.transforms))
 
     def __call__(self, batch: Batch) -> Batch:
@@ -109,9 +97,8 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     of each example is its own.
 
     Raises:
-        DataError: The examples are mixed already, or have several labels each that are integers.
+        DataError: Labels are no tensor, or several integers for each example.
     """
-    refuse_mixed(batch)
     labels = batch.labels
     if labels is None:
         return replace(batch, inputs=inputs, index=None)
@@ -137,21 +124,12 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     return replace(batch, inputs=inputs, labels=mixed, index=None)
 
 
-def refuse_mixed(batch: Batch) -> None:
-    """Refuse examples that are mixed already."""
-    if batch.mixture is not None:
-        raise DataError(
-            "a transform that mixes labels must have examples of one label each, got mixed ones; "
-            "use only one such transform in a chain"
-        )
-
-
 def partners(batch: Batch, within_domain: bool = True) -> Tensor:
     """Return for each example the row of its partner, `[batch]`: a random permutation.
 
     An example may be its own partner. `within_domain`, partners are of the same domain, if known.
     """
-    domains = _numbers(batch, within_domain)
+    domains = _domain_numbers(batch, within_domain)
     rows, others = domains.argsort(stable=True), _shuffled(domains)
     return torch.empty_like(rows).index_copy_(0, rows, others)
 
@@ -161,7 +139,7 @@ def pairs(batch: Batch, within_domain: bool = True) -> Tensor:
 
     In a domain with an odd number of examples, one is paired with itself.
     """
-    domains = _numbers(batch, within_domain)
+    domains = _domain_numbers(batch, within_domain)
     rows = _shuffled(domains)
     grouped, positions = domains[rows], torch.arange(len(rows))
     start = torch.searchsorted(grouped, grouped)
@@ -177,9 +155,18 @@ def _shuffled(domains: Tensor) -> Tensor:
     return order[domains[order].argsort(stable=True)]
 
 
-def _numbers(batch: Batch, within_domain: bool) -> Tensor:
-    """Return each example's domain as a number, on the CPU; zeros where domains are not used."""
-    if _has_lists(batch.inputs, len(batch)):
+def _domain_numbers(batch: Batch, within_domain: bool) -> Tensor:
+    """Return each example's domain as a number, on the CPU; zeros where domains are not used.
+
+    Examples that are mixed already are refused, and those in lists, which cannot be mixed.
+    """
+    if batch.mixture is not None:
+        raise DataError(
+            "a transform that mixes labels must have examples of one label each, got mixed ones; "
+            "use only one such transform in a chain"
+        )
+    lists = (each for each in leaves(batch.inputs) if not isinstance(each, Tensor))
+    if any(len(each) == len(batch) for each in lists):
         raise DataError(
             "a transform that exchanges or mixes examples must have inputs in tensors [batch, …], "
             f"got {describe(batch.inputs)}, a list with one item per example; leave it out, or "
@@ -192,15 +179,6 @@ def _numbers(batch: Batch, within_domain: bool) -> Tensor:
         return domain.cpu()
     numbers = {name: number for number, name in enumerate(dict.fromkeys(domain))}
     return torch.tensor([numbers[name] for name in domain])
-
-
-def _has_lists(inputs: Any, length: int) -> bool:
-    """Tell whether some inputs are no tensors and have one item per example, such as texts."""
-    if is_column(inputs) or isinstance(inputs, np.ndarray):
-        return len(inputs) == length
-    items = inputs.values() if isinstance(inputs, Mapping) else inputs
-    nested = isinstance(inputs, (Mapping, tuple, list))
-    return nested and any(_has_lists(each, length) for each in items)
 
 
 @dataclass(frozen=True)
@@ -238,7 +216,6 @@ class Mixup:
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the changed batch."""
-        refuse_mixed(batch)
         partner = partners(batch, self.within_domain)
         fraction = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
 
@@ -249,9 +226,6 @@ class Mixup:
             return own * tensor + (1 - own) * tensor[partner.to(tensor.device)]
 
         return with_mixed_labels(batch, on_tensors(batch.inputs, mixed), partner, fraction)
-
-
-_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -283,7 +257,6 @@ class CutMix:
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the changed batch."""
-        refuse_mixed(batch)
         partner = partners(batch, self.within_domain)
         height, width = _size(first_tensor(batch.inputs))
         kept = Beta(self.alpha, self.alpha, validate_args=False).sample((len(batch),))
@@ -303,7 +276,7 @@ class CutMix:
 
 
 def _size(images: Tensor) -> tuple[int, int]:
-    if images.ndim != _IMAGES:
+    if images.ndim != 4:  # noqa: PLR2004
         raise DataError(
             "CutMix must have images [batch, channels, height, width], got "
             f"{describe(images)}; for other inputs use Mixup or Swap"
@@ -318,9 +291,6 @@ def _span(kept: Tensor, length: int) -> Tensor:
     first, last = (centre - half).round().unsqueeze(1), (centre + half).round().unsqueeze(1)
     pixels = torch.arange(length)
     return (pixels >= first) & (pixels < last)
-
-
-_TABLE = 2
 
 
 @dataclass(frozen=True)
@@ -359,18 +329,17 @@ class Swap:
 
     def __call__(self, batch: Batch) -> Batch:
         """Return the changed batch."""
-        refuse_mixed(batch)
         mate = pairs(batch, self.within_domain)
         first = torch.minimum(mate, torch.arange(len(mate)))
         unchanged: list[Tensor] = []
 
         def exchanged(tensor: Tensor) -> Tensor:
-            if tensor.ndim > _TABLE:
+            if tensor.ndim > 2:  # noqa: PLR2004
                 raise DataError(
                     f"Swap must have tables [batch, features], got {describe(tensor)}; for images "
                     "use CutMix or Mixup"
                 )
-            table = tensor if tensor.ndim == _TABLE else tensor.unsqueeze(1)
+            table = tensor.unsqueeze(1) if tensor.ndim == 1 else tensor
             chosen = torch.rand(table.shape) < self.probability
             # The choice for a pair's first row holds for both, so that values are exchanged.
             moved = chosen[first] & (mate != torch.arange(len(mate))).unsqueeze(1)
@@ -411,7 +380,7 @@ class Noise:
             columns' standard deviations, AutoGluon's choice for tables.
 
     Raises:
-        ArgumentError: A scale is negative or not finite, or there is none.
+        ArgumentError: A scale is negative or not finite.
         DataError: When called: an input is not of floats, or the number of columns differs.
 
     >>> Noise(0.0)(Batch(torch.ones(1, 2))).inputs
@@ -426,8 +395,6 @@ class Noise:
         if isinstance(plain, (tuple, list)):
             # The repr of a tuple shows all numbers, and is part of a run's identity.
             object.__setattr__(self, "scale", tuple(plain))
-        if self.scale == ():
-            raise ArgumentError("`scale` must be one number for each column, got none; write 0.1")
         for each in self.scale if isinstance(self.scale, tuple) else (self.scale,):
             not_negative("scale", each, "0 adds nothing")
 
