@@ -1,6 +1,7 @@
 """Data as users first give it: tensors, arrays, tuples of them, rows of dicts."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ ARRAYS = {
     "arrays": (X.numpy(), Y.numpy()),
     "float64": (X.double().numpy(), Y.numpy().astype(np.int32)),
     "both": (X, Y.numpy()),
+    "a list": (X, Y.tolist()),
+    "a column of a table": (X.numpy(), pd.Series(Y.tolist(), index=range(5, 16))),
     "of the other byte order": (X.numpy().astype(">f4"), Y.numpy().astype(">i4")),
 }
 
@@ -43,8 +46,9 @@ class TestArrays:
         assert torch.equal(batch.inputs, X[batch.index])
         assert batch.labels is None
 
-    def test_of_several_inputs_are_a_tuple_of_their_own(self):
-        first, second = (batch := epoch(((X, X + 1), Y))[0]).inputs
+    @pytest.mark.parametrize("labels", [Y, Y.tolist()])
+    def test_of_several_inputs_are_a_tuple_of_their_own(self, labels):
+        first, second = (batch := epoch(((X, X + 1), labels))[0]).inputs
         assert torch.equal(second, first + 1)
         assert torch.equal(batch.labels, Y[batch.index])
 
@@ -87,7 +91,7 @@ class TestArrays:
             ((X, torch.tensor(1)), r"one row per example, got .*lengths \[11, 'none'\]"),
             (np.array(["a", "b"]), r"arrays of numbers, got one of <U1; turn"),
             (np.array([None, X], object), r"arrays of numbers, got one of object"),
-            ((X, Y.tolist()), r"a tuple of tensors .* numpy.asarray\(labels"),
+            ((X, ["cat"] * 11), r"arrays of numbers, got one of <U3; turn categories"),
             ([X, Y], r"a tuple of inputs and labels, .* write \(inputs, labels"),
         ],
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from tutelage._checks import integer
+from tutelage._checks import by_name
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import BESIDE, DomainExample, describe, label_key, with_parts
 from tutelage.signals import UNLABELLED
@@ -25,14 +25,16 @@ def as_dataset(name: str, data: Any) -> Any:
     their dtype.
 
     `data` is inputs `[examples, …]`, alone or in a tuple `(inputs, labels)`, or
-    `((x1, x2), labels)` for models of several inputs; or any data set.
+    `((x1, x2), labels)` for models of several inputs; or any data set. Labels beside tensors or
+    arrays may be a list or a column of a table.
     """
     arrays = (Tensor, np.ndarray)
-    if isinstance(data, tuple) and len(data) > 1 and isinstance(data[0], tuple):  # several inputs
-        several = range(len(data[0]))
-        if data[0] and all(isinstance(each, arrays) for each in (*data[0], *data[1:])):
+    if isinstance(data, tuple) and len(data) > 1 and isinstance(data[0], tuple):
+        of_arrays = data[0] and all(isinstance(each, arrays) for each in data[0])
+        if of_arrays and not any(isinstance(each, tuple) for each in data[1:]):  # several inputs
+            several = tuple(range(len(data[0])))
             flat = as_dataset(name, (*data[0], *data[1:]))
-            return Labelled(flat, labels=len(several), inputs=tuple(several))
+            return Labelled(flat, labels=len(several), inputs=several)
     if isinstance(data, list) and len({each.ndim for each in data if isinstance(each, arrays)}) > 1:
         raise DataError(
             f"`{name}` must be a tuple of inputs and labels, got a list {describe(data)}, which "
@@ -41,31 +43,26 @@ def as_dataset(name: str, data: Any) -> Any:
     columns = (data,) if isinstance(data, arrays) else data
     if not isinstance(columns, tuple) or not any(isinstance(each, arrays) for each in columns):
         return data
-    if not all(isinstance(each, arrays) for each in columns):
-        raise DataError(
-            f"`{name}` must be a tuple of tensors or arrays, (x, labels) or ((x1, x2), labels), "
-            f"got {describe(data)}; turn lists and columns of tables into arrays, such as "
-            "numpy.asarray(labels)"
-        )
-    if any(each.ndim == 0 for each in columns) or len({len(each) for each in columns}) > 1:
+    tensors = [_tensor(name, each) for each in columns]
+    lengths = [len(each) if each.ndim else "none" for each in tensors]
+    if "none" in lengths or len(set(lengths)) > 1:
         raise DataError(
             f"`{name}` must have tensors or arrays with one row per example, got "
-            f"{describe(columns) if len(columns) > 1 else describe(data)} of lengths "
-            f"{[len(each) if each.ndim else 'none' for each in columns]}; give as many labels as "
-            "inputs"
+            f"{describe(tensors)} of lengths {lengths}; give as many labels as inputs"
         )
-    return TensorDataset(*(_tensor(name, each) for each in columns))
+    return TensorDataset(*tensors)
 
 
 def _tensor(name: str, column: Any) -> Tensor:
     if isinstance(column, Tensor):
         return column
+    array = column if isinstance(column, np.ndarray) else np.array(column)  # of a table read-only
     try:
-        native = column.dtype.newbyteorder("=")  # files may have the other one
-        tensor = torch.from_numpy(np.ascontiguousarray(column, native))
+        native = array.dtype.newbyteorder("=")  # files may have the other one
+        tensor = torch.from_numpy(np.ascontiguousarray(array, native))
     except TypeError as error:
         raise DataError(
-            f"`{name}` must have arrays of numbers, got one of {column.dtype}; turn categories and "
+            f"`{name}` must have arrays of numbers, got one of {array.dtype}; turn categories and "
             "text into numbers first"
         ) from error
     return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
@@ -121,13 +118,13 @@ class Labelled(Dataset[Any]):
         example: Any = self.dataset[index]
         try:
             if isinstance(example, Mapping):
-                named = (self.labels, self.domain)
-                keys = self.inputs or [key for key in example if key not in named]
-                extra = {key: example[key] for key in BESIDE if key in example}
-                extra |= {} if self.domain is None else {"domain": example[self.domain]}
-                return (
-                    {key: example[key] for key in keys} | extra | {"labels": example[self.labels]}
-                )
+                keys: Any = self.inputs
+                if keys is None:
+                    keys = [key for key in example if key not in (self.labels, self.domain)]
+                kept = {key: example[key] for key in keys}
+                kept |= {key: example[key] for key in BESIDE if key in example}
+                kept |= {} if self.domain is None else {"domain": example[self.domain]}
+                return kept | {"labels": example[self.labels]}
             inputs, labels, domain = self.places(len(example))
             chosen = tuple(example[each] for each in inputs)
             found = (chosen[0] if len(chosen) == 1 else chosen), example[labels]
@@ -141,10 +138,9 @@ class Labelled(Dataset[Any]):
 
     def places(self, parts: int) -> tuple[tuple[int, ...], int, int | None]:
         """Return the positions of inputs, labels and domain in tuples of so many parts."""
-        given: Any = self.inputs, self.labels, self.domain
-        inputs, at, domain = given
-        every = range(parts)
-        at, domain = every[at], None if domain is None else every[domain]
+        every, given = range(parts), cast("Any", (self.inputs, self.labels, self.domain))
+        inputs, labels, domain = given
+        at, domain = every[labels], None if domain is None else every[domain]
         others = [each for each in every if each not in (at, domain)]
         return tuple(others if inputs is None else (every[each] for each in inputs)), at, domain
 
@@ -152,7 +148,7 @@ class Labelled(Dataset[Any]):
 def labelled(
     dataset: Any,
     labels: str | int,
-    inputs: Sequence[str | int] | None = None,
+    inputs: str | int | Sequence[str | int] | None = None,
     domain: str | int | None = None,
 ) -> Labelled:
     """Say which parts of a data set's examples are labels, inputs and the name of the domain.
@@ -163,14 +159,13 @@ def labelled(
     Args:
         dataset: A map-style data set of dicts or tuples, or a tuple of arrays or tensors.
         labels: The key of the labels in a dict, or their position in a tuple.
-        inputs: The keys or positions of the inputs, in the order of the model's arguments; None for
-            all other parts.
+        inputs: The key or position of the inputs, or several in the order of the model's arguments;
+            None for all other parts.
         domain: The key or position of the domain's name, for `teachers.Specialists` and metrics by
             domain; None for none.
 
     Raises:
-        ArgumentError: `labels` is neither a key nor a position.
-        DataError: `dataset` is not map-style.
+        DataError: `dataset` is not map-style; on reading, its examples lack a part.
 
     >>> rows = [{"x": torch.zeros(3), "breed": 4, "age": 2}]
     >>> sorted(labelled(rows, labels="breed", inputs=["x"])[0])
@@ -180,18 +175,9 @@ def labelled(
     >>> len(inputs), label
     (2, 4)
     """
-    if isinstance(labels, bool) or not isinstance(labels, (str, int)):
-        raise ArgumentError(
-            f"`labels` must be a key of the examples or a position, got {labels!r}; for instance "
-            'labelled(dataset, labels="breed")'
-        )
-    if isinstance(inputs, str) or not (inputs is None or len(inputs)):
-        raise ArgumentError(
-            f"`inputs` must be a list of keys or positions, got {inputs!r}; for instance "
-            'labelled(dataset, labels="breed", inputs=["image"])'
-        )
-    keys = None if inputs is None else tuple(inputs)
-    return Labelled(as_map_style("labelled", dataset), labels, keys, domain)
+    if inputs is not None:
+        inputs = (inputs,) if isinstance(inputs, (str, int)) else tuple(inputs)
+    return Labelled(as_map_style("labelled", dataset), labels, inputs, domain)
 
 
 class Unlabelled(Dataset[Any]):
@@ -232,7 +218,7 @@ def unlabelled(
             as `(height, width)`; None for one class id.
 
     Raises:
-        ArgumentError: `values` or `ids` are not positive integers, or both are given.
+        ArgumentError: `values` and `ids` are both given.
         DataError: `inputs` is not a map-style data set.
 
     >>> from torch.utils.data import ConcatDataset, TensorDataset
@@ -249,21 +235,13 @@ def unlabelled(
             "by -100 (NaN for values)"
         )
     if values is None:
-        advice = "it is the shape of an example's class ids, such as (120, 160) for pixels"
-        return Unlabelled(inputs, torch.full(_shape("ids", ids or (), advice), UNLABELLED))
+        return Unlabelled(inputs, torch.full(tuple(ids or ()), UNLABELLED))
     if ids is not None:
         raise ArgumentError(
             f"`values` and `ids` must not be given together, got {values!r} and {ids!r}; leave out "
             "the one that your labels are not"
         )
-    advice = "it is the shape of one label, such as (3,) for three outputs"
-    return Unlabelled(inputs, torch.full(_shape("values", values, advice), torch.nan))
-
-
-def _shape(name: str, given: Sequence[int], advice: str) -> list[int]:
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise ArgumentError(f"`{name}` must be a tuple of integers, got {given!r}; {advice}")
-    return [integer(name, each, 1, advice) for each in given]
+    return Unlabelled(inputs, torch.full(tuple(values), torch.nan))
 
 
 class Domains(Dataset[Any]):
@@ -275,7 +253,7 @@ class Domains(Dataset[Any]):
         self._ends = list(accumulate(len(each) for each in self.sets.values()))
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Any:
         """Return an example with its domain: a `DomainExample`, or a dict with `domain`."""
@@ -309,8 +287,8 @@ def domains(sets: Mapping[str, Any]) -> Domains:
             dicts.
 
     Raises:
-        DataError: There are none, one is empty or not map-style, or its examples have no labels
-            (wrap it in `unlabelled`).
+        DataError: One is empty or not map-style, or its examples have no labels (wrap it in
+            `unlabelled`).
 
     >>> import torch
     >>> day = torch.utils.data.TensorDataset(torch.zeros(2, 3), torch.tensor([0, 1]))
@@ -319,21 +297,15 @@ def domains(sets: Mapping[str, Any]) -> Domains:
     >>> len(both), both[2]
     (3, DomainExample(inputs=tensor([1., 1., 1.]), labels=tensor(1), domain='night'))
     """
-    if not isinstance(sets, Mapping) or not sets:
-        raise DataError(
-            "`domains` must be given data sets by name, got "
-            f"{describe(sets)}; write {{'photo': photos, 'sketch': sketches}}"
-        )
     found = {}
-    for name, each in sets.items():
+    for name, each in by_name("sets", sets, "{'photo': photos, 'sketch': sketches}").items():
         if not isinstance(name, str):
             raise DataError(f"a domain must be named by a str, got {name!r}; write {str(name)!r}")
         found[name] = as_dataset(name, each)
-        empty = is_map_style(found[name]) and not len(found[name])
-        if empty or not is_map_style(found[name]):
+        if not is_map_style(found[name]) or not len(found[name]):
             raise DataError(
                 f"the domain {name!r} must have a data set (with __len__ and __getitem__) of at "
-                f"least one example, got {'none' if empty else type(each).__name__}; wrap tensors "
-                "in torch.utils.data.TensorDataset, or leave the domain out"
+                f"least one example, got {describe(each)}; wrap tensors in "
+                "torch.utils.data.TensorDataset, or leave the domain out"
             )
     return Domains(found)
