@@ -138,7 +138,7 @@ def evaluate_models(  # noqa: C901 - one after the other
             del models[name]
     teacher = next((models[name] for name in reversed(models) if name != "student"), None)
     texts = any(generates(each) for model in models.values() for each in model.modules())
-    source = as_source(split, data, BATCH_OF_TEXTS if texts else _BATCH)
+    source = as_source(split, data, BATCH_OF_TEXTS if texts else _batch_size(job))
     if next(iter(source.epoch(0))).labels is None:
         models = {name: each for name, each in models.items() if name == "student" and teacher}
     if not models:
@@ -165,6 +165,11 @@ def evaluate_models(  # noqa: C901 - one after the other
         if not is_whole:
             found[name].pop("loss", None)
     return found
+
+
+def _batch_size(job: Job) -> int:
+    """Return how many examples are evaluated at a time: at most as many as in training."""
+    return min(_BATCH, job.settings.get("batch_size", _BATCH))
 
 
 def _objective_of(job: Job, split: str, data: Any) -> tuple[Objective, bool]:
@@ -248,7 +253,7 @@ def _predictions(job: Job, model: Any, examples: Any) -> dict[str, Any]:
     model = as_teacher(model).for_data("FILE", examples)
     outputs: list[Tensor] = []
     with model.ready(job.device), torch.no_grad():
-        for batch in as_source("FILE", examples, _BATCH).epoch(0):
+        for batch in as_source("FILE", examples, _batch_size(job)).epoch(0):
             output = model.signals(batch.to(job.device), OUTPUT).output
             if not isinstance(output, Tensor) or output.ndim > 2 + (kind == "tags"):
                 raise ModelError(

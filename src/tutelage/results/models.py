@@ -25,7 +25,7 @@ from tutelage.evaluation import (
 )
 from tutelage.evaluation.evaluate import run_model
 from tutelage.layers import evaluating
-from tutelage.nested import on_tensors
+from tutelage.nested import named_tensors, on_tensors
 from tutelage.results.record import ModelRecord, VariantRecord
 from tutelage.signals import Batch
 from tutelage.tasks.token_scores import unknown_labels
@@ -38,6 +38,7 @@ MOST_TOKENS = 128
 NEW_TOKENS = 32
 """How many tokens they generate, after a prompt."""
 _PROMPT, _TURNS = 32, 2  # tokens; how often generation is timed
+_MOST_BYTES = 32 * 2**20  # of inputs that are timed at once: the first example's size tells
 _LONGEST = 400  # characters of a reason
 _STORED = "its outputs are read from a store"
 _NO_DATA = "there is no validation data to take inputs from"
@@ -60,10 +61,14 @@ class Timing(NamedTuple):
         """Return the first batch of the data; None without data."""
         if self.data is None:
             return None
-        source = as_source(self.name, self.data, self.batch_size)
         with randomness.preserved():
             randomness.seed_everything(0)
-            batch = next(iter(source.epoch(0)))
+            batch = next(iter(as_source(self.name, self.data, 1).epoch(0)))
+            if len(batch) == 1:  # a loader has batches of its own
+                size = sum(each.nbytes for _, each in named_tensors(batch.inputs))
+                fits = max(1, min(self.batch_size, _MOST_BYTES // max(1, size)))
+                randomness.seed_everything(0)
+                batch = next(iter(as_source(self.name, self.data, fits).epoch(0)))
         if self.of_tokens:
             batch = batch[:1]
             batch = replace(batch, inputs=on_tensors(batch.inputs, _beginning), labels=None)

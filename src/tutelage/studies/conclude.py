@@ -247,7 +247,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     if options.variants:
 
         def metric(form: nn.Module) -> float | None:
-            source = source_of("test", plan.test.data)
+            source = source_of("test", plan.test.data, plan.training.batch_size)
             found = evaluate(form, None, None, source, whole=plan.whole).outputs
             trial = replace(finished.done[primary][0], test=plan.task.pack(found))
             return scorer.metrics_on_test(scorer.on_test(trial))[scorer.monitor.name]

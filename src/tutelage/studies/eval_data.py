@@ -104,7 +104,11 @@ class EvalData:
 
 
 def read_eval_data(
-    name: str, data: object, student: Callable[[], object] | None = None, whole: bool = True
+    name: str,
+    data: object,
+    student: Callable[[], object] | None = None,
+    whole: bool = True,
+    batch_size: int = 256,
 ) -> EvalData:
     """Read a data set once; `whole` keeps the labels of all positions of large maps.
 
@@ -125,7 +129,7 @@ def read_eval_data(
     labels, targets, domains, prints, keys, by_row, kind = [], [], [], [], [], [], ""
     with randomness.preserved():
         randomness.seed_everything(0)
-        for batch in source_of(name, data).epoch(0):
+        for batch in source_of(name, data, batch_size).epoch(0):
             tensor = batch.labels is None or isinstance(batch.labels, Tensor)
             large = not whole and tensor and batch.labels is not None and _thinned(batch.labels)
             labels.append(batch.labels if tensor and not large else None)
@@ -144,8 +148,8 @@ def read_eval_data(
         dataset = data.dataset if isinstance(data, DataLoader) else data
         if isinstance(dataset, IterableDataset):
             randomness.seed_everything(0)
-            again = [key for batch in source_of(name, data).epoch(0) for key in example_keys(batch)]
-            if again != keys:
+            again = source_of(name, data, batch_size).epoch(0)
+            if [key for batch in again for key in example_keys(batch)] != keys:
                 raise DataError(
                     f"`{name}` must come with the same examples in the same order for every model, "
                     f"got {type(dataset).__name__}, whose examples differ when they are read "
@@ -168,9 +172,9 @@ def read_eval_data(
     )
 
 
-def source_of(name: str, data: object, tokens: bool = False) -> Source:
-    """Return the batches of a data set in its order; `tokens` is for language models."""
-    return as_source(name, data, TASKS["language" if tokens else "classes"].batch_size)
+def source_of(name: str, data: object, batch_size: int, task: Task = TASKS["classes"]) -> Source:
+    """Return the batches of a data set in its order, none larger than those of training."""
+    return as_source(name, data, min(batch_size, task.batch_size))
 
 
 def in_order(loader: DataLoader[Any], dataset: Any) -> DataLoader[Any]:

@@ -37,7 +37,7 @@ class Training:
 
     Args:
         steps: Optimizer steps, in place of the study's `epochs`.
-        batch_size: Examples in a batch.
+        batch_size: Examples in a batch; evaluation reads no larger ones, and at most 256.
         optimizer: As for `distill`.
         scheduler: As for `distill`.
         engine: As for `distill`.
@@ -207,7 +207,7 @@ class StudyPlan:
                 model,
                 teacher,
                 None,
-                source_of(name, data, tokens),
+                source_of(name, data, self.training.batch_size, self.task),
                 device=device,
                 scores=tokens,
                 whole=whole or self.whole,

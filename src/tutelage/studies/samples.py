@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,10 +22,11 @@ from tutelage.results.samples import (
     evenly,
     image_sample,
 )
+from tutelage.signals import Batch
 from tutelage.studies.eval_data import EvalData, source_of
 from tutelage.tasks.boxes import unpacked
 
-SHOWN = 4
+SHOWN, _FIRST = 4, 256
 _IMAGE, _OF_MAP = 4, 4  # dimensions of images and of an output that is a map
 _CHANNELS = (1, 3)
 
@@ -44,7 +45,7 @@ def samples_of(
     comparable = teacher is not None and teacher.shape == student.shape
     outputs = data.outputs(student, teacher if comparable else None)
     if outputs.predictions is not None:
-        return _detected(data.data, outputs, teacher)
+        return _detected(data, outputs, teacher)
     if outputs.scores is not None:
         return ()
     labels = outputs.labels
@@ -52,39 +53,46 @@ def samples_of(
         return ()
     if words is not None:
         return _texts(data.data, data.examples, outputs, words)
-    batch = next(iter(source_of("test", data.data).epoch(0)))
-    images = first_tensor(batch.inputs)
-    rows = rows_of(batch, _OF_MAP)
-    if rows is None or images.ndim != _IMAGE or images.shape[1] not in _CHANNELS:
-        return ()
-    return tuple(
-        image_sample(
-            images[place].float().numpy(),
-            {
-                whose: torch.full(rows.positions, -1).masked_scatter(rows.mask[place], ids).numpy()
-                for whose, ids in _classes(outputs, place).items()
-            },
+    found = []
+    for place, batch, at in _shown(data):
+        images, rows = first_tensor(batch.inputs), rows_of(batch, _OF_MAP)
+        if rows is None or images.ndim != _IMAGE or images.shape[1] not in _CHANNELS:
+            return ()
+        maps = {
+            whose: torch.full(rows.positions, -1).masked_scatter(rows.mask[at], ids).numpy()
+            for whose, ids in _classes(outputs, place).items()
+        }
+        found.append(image_sample(images[at].float().numpy(), maps))
+    return tuple(found)
+
+
+def _shown(data: EvalData) -> Iterator[tuple[int, Batch, int]]:
+    """Yield some of the first examples: the place in the data, a batch, and the place in that."""
+    places, first = evenly(min(data.examples, _FIRST), SHOWN).tolist(), 0
+    for batch in source_of("test", data.data, SHOWN).epoch(0):
+        yield from (
+            (each, batch, each - first) for each in places if each - first in range(len(batch))
         )
-        for place in evenly(len(batch), SHOWN).tolist()
-    )
+        first += len(batch)
+        if first > places[-1]:
+            return
 
 
 def _detected(
-    data: object, outputs: Outputs, teacher: Tensor | None
+    data: EvalData, outputs: Outputs, teacher: Tensor | None
 ) -> tuple[ImageSample | TextSample, ...]:
-    """Return some images of the first batch with their true boxes and those of the models."""
-    images = next(iter(source_of("test", data).epoch(0))).inputs
+    """Return some images with their true boxes and those of the models."""
     sides = {"true": outputs.labels, "student": outputs.predictions or ()}
     sides |= {} if teacher is None else {"teacher": unpacked(teacher)}
     order = [whose for whose in ("true", "teacher", "student") if whose in sides]
     return tuple(
         image_sample(
-            images[place].float().numpy(),
+            batch.inputs[at].float().numpy(),
             {},
             {whose: _boxes(sides[whose][place]) for whose in order},
         )
-        for place in evenly(len(images), SHOWN).tolist()
-        if images[place].ndim == _IMAGE - 1 and images[place].shape[0] in _CHANNELS
+        for place, batch, at in _shown(data)
+        if batch.inputs[at].ndim == _IMAGE - 1 and batch.inputs[at].shape[0] in _CHANNELS
     )
 
 

@@ -209,7 +209,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     # Of maps a user's function may read each pixel, and other tasks have no counts of all.
     whole = bool(kinds - {None, "classes"}) or not all(map(reads_confusion, own_metrics.values()))
     make = None if kinds - {None, "classes"} else partial(student_for, student, numbers[0])
-    known = read_eval_data("test", test, make, whole)
+    read = partial(read_eval_data, student=make, whole=whole, batch_size=training.batch_size)
+    known = read("test", test)
     grouped = _groups(groups, known.examples)
     task = infer_task(first, others, known.labels, language=known.of_tokens)
     task.check_names(own_metrics)
@@ -223,7 +224,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         make_student=student,
         task=task,
         train=train,
-        val=None if val is None else replace(read_eval_data("val", val, make, whole), task=task),
+        val=None if val is None else replace(read("val", val), task=task),
         test=replace(known, task=task),
         arms=_all_arms(ours, theirs, sweep or {}),
         controls=tuple(theirs),
