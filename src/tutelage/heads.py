@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -111,16 +111,6 @@ class HeadLogits:
         bias = None if self.bias is None else self.bias.to(dtype)
         return replace(self, hidden=self.hidden.to(dtype), weight=self.weight.to(dtype), bias=bias)
 
-    def chunks(self) -> Iterator[slice]:
-        """Return slices of the rows, as `chunks_of_rows`."""
-        rows, classes = self.shape
-        return chunks_of_rows(rows, classes, self.device)
-
-    def pieces(self) -> Iterator[slice]:
-        """Return slices of the rows, as `pieces_of_rows`."""
-        rows, classes = self.shape
-        return pieces_of_rows(rows, classes, self.device)
-
     def raw(self) -> Tensor:
         """Return `hidden · weightᵀ + bias`."""
         return F.linear(self.hidden, self.weight, self.bias)
@@ -136,16 +126,17 @@ class HeadLogits:
         return self.finish(self.raw())
 
 
-def chunks_of_rows(rows: int, classes: int, device: torch.device) -> Iterator[slice]:
-    """Return slices of so many rows, of which logits of so many classes may exist at one time."""
-    return _slices(rows, classes, _LOGITS_AT_ONCE.get(device.type, _ON_A_DEVICE))
+def chunks_of_rows(shape: Sequence[int], device: torch.device) -> Iterator[slice]:
+    """Return slices of rows `[rows, classes]` of which all logits may exist at one time."""
+    return _slices(shape, _LOGITS_AT_ONCE.get(device.type, _ON_A_DEVICE))
 
 
-def pieces_of_rows(rows: int, classes: int, device: torch.device) -> Iterator[slice]:
+def pieces_of_rows(shape: Sequence[int], device: torch.device) -> Iterator[slice]:
     """Return slices of the rows of a chunk of which a loss may be computed at one time."""
-    return _slices(rows, classes, _LOSSES_AT_ONCE.get(device.type, _ON_A_DEVICE))
+    return _slices(shape, _LOSSES_AT_ONCE.get(device.type, _ON_A_DEVICE))
 
 
-def _slices(rows: int, classes: int, at_once: int) -> Iterator[slice]:
+def _slices(shape: Sequence[int], at_once: int) -> Iterator[slice]:
+    rows, classes = shape
     size = max(at_once // max(classes, 1), 1)
     return (slice(first, min(first + size, rows)) for first in range(0, rows, size))

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from tutelage.data import Indexed, OnPolicy, randomness, show_epoch
-from tutelage.data.fingerprint import content, fingerprint, load, undisturbed
+from tutelage.data.fingerprint import content, load, undisturbed
 from tutelage.data.sets import as_dataset, is_map_style
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
@@ -115,7 +115,7 @@ def model_identity(model: nn.Module, weights: bool = True) -> str:
     parts += [declared(_settings(each)) for each in own.values()]
     state = {key: each for key, each in model.state_dict().items() if isinstance(each, Tensor)}
     parts += sorted((key, str(each.dtype), list(each.shape)) for key, each in state.items())
-    parts += [fingerprint(state)] if weights else []
+    parts += [content(state)] if weights else []
     return f"{type(model).__name__} {digest(_json(parts))}"
 
 

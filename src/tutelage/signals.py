@@ -149,16 +149,14 @@ class Batch:
         if labels is not None:
             nested = isinstance(labels, Mapping)
             labels = index_inputs(labels, rows, length) if nested else index_rows(labels, rows)
+        optional = ("index", "mixture", "row_mask", "tokens", "aligned_labels")
+        others: Any = ((name, getattr(self, name)) for name in optional)
         return replace(
             self,
             inputs=index_inputs(self.inputs, rows, length),
             labels=labels,
-            index=None if self.index is None else self.index[rows],
             domain=None if self.domain is None else index_rows(self.domain, rows),
-            mixture=None if self.mixture is None else self.mixture[rows],
-            row_mask=None if self.row_mask is None else self.row_mask[rows],
-            tokens=None if self.tokens is None else self.tokens[rows],
-            aligned_labels=None if self.aligned_labels is None else self.aligned_labels[rows],
+            **{name: value[rows] for name, value in others if value is not None},
         )
 
     def labelled(self) -> Tensor:
@@ -179,7 +177,7 @@ class Batch:
         if self.row_mask is not None and self.rows is None:
             placed = known_at(self.labels, self.row_mask.shape)
             found = found if placed is None else placed & self.row_mask
-        found = found if found.ndim == 1 else by_example(found)
+        found = by_example(found)
         return found if self.mixture is None else self.mixture.known(found)
 
     def token_mask(self) -> Tensor | None:
@@ -204,13 +202,10 @@ class Batch:
     def to(self, device: torch.device, progress: float | None = None) -> Batch:
         """Return the batch with its tensors on `device` and, if given, another `progress`."""
         changed: dict[str, Any] = {}
-        for name in ("inputs", "labels", "index", "row_mask", "tokens", "aligned_labels"):
+        for name in ("inputs", "labels", "index", "domain", "row_mask", "tokens", "aligned_labels"):
             value = getattr(self, name)
-            if value is None or (isinstance(value, Tensor) and value.device == device):
-                continue
-            changed[name] = to_device(value, device)
-        if isinstance(self.domain, Tensor):
-            changed["domain"] = to_device(self.domain, device)
+            if value is not None and not (isinstance(value, Tensor) and value.device == device):
+                changed[name] = to_device(value, device)
         for name in ("mixture", "rows"):
             if (value := getattr(self, name)) is not None:
                 changed[name] = value.to(device)

@@ -1,4 +1,4 @@
-"""Hashes of tensors and of examples of any kind, and reading examples without leaving a trace."""
+"""Hashes of values of any kind, and reading examples without leaving a trace."""
 
 import dataclasses
 import hashlib
@@ -19,16 +19,6 @@ from tutelage.data.sets import held_datasets
 from tutelage.errors import DataError
 
 _PIECE = 2**20
-
-
-def fingerprint(tensors: Mapping[str, Any]) -> str:
-    """Return a hash over names, dtypes, shapes and bytes of tensors; other values are left out."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(tensors.items(), key=lambda pair: pair[0]):
-        if isinstance(tensor, Tensor):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            _feed_bytes(digest, _bytes(tensor))
-    return digest.hexdigest()
 
 
 def content(value: object) -> str:

@@ -305,16 +305,14 @@ def what_draws(loader: DataLoader[Any]) -> str | None:
     if isinstance(loader.dataset, IterableDataset):
         return None
     own: Any = loader.batch_sampler
-    if own is not None and type(own) is not BatchSampler:
-        return None if _order(own, 0) == _order(own, 1) else type(own).__name__
-    sampler = loader.sampler if own is None else own.sampler
-    return None if type(sampler) is SequentialSampler else type(sampler).__name__
-
-
-def _order(sampler: Any, seed: int) -> list[list[str]]:
-    """Return the indices that a batch sampler gives, as texts."""
-    if callable(set_epoch := getattr(sampler, "set_epoch", None)):
-        set_epoch(0)
+    if own is None or type(own) is BatchSampler:
+        sampler = loader.sampler if own is None else own.sampler
+        return None if type(sampler) is SequentialSampler else type(sampler).__name__
+    orders = []
     with randomness.preserved():
-        randomness.seed_everything(seed)
-        return [list(map(str, batch)) for batch in sampler]
+        for seed in range(2):
+            if callable(set_epoch := getattr(own, "set_epoch", None)):
+                set_epoch(0)
+            randomness.seed_everything(seed)
+            orders.append(list(map(str, own)))
+    return None if orders[0] == orders[1] else type(own).__name__

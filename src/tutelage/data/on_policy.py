@@ -15,12 +15,9 @@ from tutelage.data.randomness import mixed_seed
 from tutelage.data.sets import is_map_style
 from tutelage.data.source import Order, SetSource, Shard, Source
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import BESIDE, describe, label_key
+from tutelage.nested import describe, label_key
 from tutelage.schedules import Constant, Schedule, fraction_schedule
 from tutelage.signals import Batch
-
-_INPUTS = {"input_ids", "attention_mask"}
-_SHARE = "it is the fraction of the batches that the student writes"
 
 
 class OnPolicy:
@@ -79,7 +76,7 @@ class OnPolicy:
         top_p: float = 1.0,
         eos_token_id: int | Sequence[int] | Literal["model"] | None = "model",  # noqa: S107
     ) -> None:
-        self.share = fraction_schedule("share", share, _SHARE)
+        self.share = fraction_schedule("share", share, "the fraction of batches that are written")
         self.max_new_tokens = integer("max_new_tokens", max_new_tokens, 1, "it counts tokens")
         self.temperature = positive("temperature", temperature, "1 is the student's distribution")
         self.top_k = None if top_k is None else integer("top_k", top_k, 1, "None is for all tokens")
@@ -132,8 +129,6 @@ def _ends(given: Any) -> Any:
         return given
     several = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     advice = "it is a token's id, several, 'model', or None for texts without an end"
-    if not several:
-        raise ArgumentError(f"`eos_token_id` must name at least one token, got {given!r}; {advice}")
     return tuple(integer("eos_token_id", each, 0, advice) for each in several)
 
 
@@ -152,29 +147,14 @@ def _first(name: str, data: Any) -> Mapping[str, Any]:
         raise DataError(
             f"`{name}` must have dicts with `input_ids`, got {describe(first)}; tokenise the texts"
         )
-    if name == "prompts":
-        check_inputs(set(first) - {*BESIDE, label_key(first)})
     return first
-
-
-def check_inputs(names: set[Any]) -> None:
-    """Refuse prompts with other inputs than their tokens.
-
-    Raises:
-        DataError: There are others.
-    """
-    if names - _INPUTS:
-        raise DataError(
-            "`prompts` must have `input_ids`, and perhaps `attention_mask` and labels, got "
-            f"{sorted(map(str, names - _INPUTS))} too; leave that out: what belongs to each token "
-            "is not known of those that are written"
-        )
 
 
 Write = Callable[[Batch, int], Batch]
 """Callable: (a batch of prompts, a seed) → the batch of texts that begin with them."""
 
 _GOLDEN = 0.6180339887498949
+_NOTHING = {"texts": 0.0, "tokens": 0.0, "seconds": 0.0}
 
 
 class OnPolicySource(Source):
@@ -212,7 +192,7 @@ class OnPolicySource(Source):
 
         self.prompts = source(policy.prompts)
         self.texts = None if policy.given is None else source(policy.given)
-        self._written = _nothing()
+        self._written = dict(_NOTHING)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -225,7 +205,7 @@ class OnPolicySource(Source):
                 f"as `{self.name}`; give texts"
             )
         if start == 0:
-            self._written = _nothing()
+            self._written = dict(_NOTHING)
         places = range(start, len(self))
         written = [place for place in places if self.is_written(number, place)]
         prompts, texts = self.prompts.chosen(number, written), self._given(number, start)
@@ -236,7 +216,13 @@ class OnPolicySource(Source):
             batch = next(prompts)
             rank = 0 if batch.replicas > 1 else self.shard.rank  # copies are the same texts
             seed = mixed_seed(mixed_seed(mixed_seed(self.seed, number), place), rank)
-            yield self._timed(self.write, batch, seed)
+            began = time.monotonic()
+            batch = self.write(batch, seed)
+            tokens = 0 if batch.row_mask is None else int(batch.row_mask.sum())
+            self._written["seconds"] += time.monotonic() - began
+            self._written["texts"] += len(batch) / batch.replicas
+            self._written["tokens"] += tokens / batch.replicas
+            yield batch
 
     def is_written(self, epoch: int, place: int) -> bool:
         """Tell whether the student writes a batch."""
@@ -258,17 +244,6 @@ class OnPolicySource(Source):
         places = [divmod(number * whole + place, every) for place in wanted]
         for epoch, several in groupby(places, key=lambda each: each[0]):
             yield from self.texts.chosen(epoch, [place for _, place in several])
-
-    def _timed(self, write: Write, prompts: Batch, seed: int) -> Batch:
-        began = time.monotonic()
-        batch = write(prompts, seed)
-        found = self._written
-        found["seconds"] += time.monotonic() - began
-        found["texts"] += len(batch) / batch.replicas
-        found["tokens"] += (
-            0 if batch.row_mask is None else int(batch.row_mask.sum()) / batch.replicas
-        )
-        return batch
 
     def state(self) -> dict[str, float]:
         """Return what was written in the present epoch, in numbers: a process's on average."""
@@ -292,7 +267,3 @@ class OnPolicySource(Source):
         """The sizes of the data and the settings."""
         given = {} if self.policy.texts is None else {"texts": len(self.policy.texts)}
         return self.prompts.description | given | {"on_policy": self.policy.settings}
-
-
-def _nothing() -> dict[str, float]:
-    return {"texts": 0, "tokens": 0, "seconds": 0.0}

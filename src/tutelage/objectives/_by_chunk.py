@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from tutelage.aligned import AlignedTargets
 from tutelage.errors import ArgumentError
-from tutelage.heads import HeadLogits
+from tutelage.heads import HeadLogits, chunks_of_rows, pieces_of_rows
 from tutelage.nested import describe
 from tutelage.objectives._objective import Objective
 from tutelage.signals import Batch, Signals
@@ -110,7 +110,7 @@ class _Losses:
 
     def values(self, head: HeadLogits) -> Tensor:
         """Return the losses of all rows."""
-        chunks = list(head.chunks()) or [slice(0, 0)]
+        chunks = list(chunks_of_rows(head.shape, head.device)) or [slice(0, 0)]
         return torch.cat([self._of_chunk(head, each)[0] for each in chunks], dim=1)
 
     def gradients(
@@ -118,7 +118,7 @@ class _Losses:
     ) -> tuple[Tensor, _Gradients]:
         """Return the losses of all rows, and the gradients of their sum weighted by `slopes`."""
         grads, found = _Gradients(head, *needs), []
-        for rows in head.chunks():
+        for rows in chunks_of_rows(head.shape, head.device):
             values, slope = self._of_chunk(head, rows, slopes[:, rows])
             found.append(values)
             with torch.autocast(head.device.type, enabled=False):
@@ -132,7 +132,7 @@ class _Losses:
         """Return the losses of some rows, and with `slopes` the gradient of the layer's output."""
         part, found = head[chunk], []
         raw, theirs = part.raw(), self._part(chunk)
-        for rows in list(part.pieces()) or [slice(0, 0)]:
+        for rows in list(pieces_of_rows(part.shape, part.device)) or [slice(0, 0)]:
             whole = slice(chunk.start + rows.start, chunk.start + rows.stop)
             target: Any = None if theirs is None else theirs[rows]
             if isinstance(self.targets, HeadLogits):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import Source, as_source, randomness
-from tutelage.data.fingerprint import content, fingerprint
+from tutelage.data.fingerprint import content
 from tutelage.data.loader_source import what_draws
 from tutelage.errors import DataError, ModelError
 from tutelage.identity import digest
@@ -142,7 +142,7 @@ def read_eval_data(
             by_row.append(_row_labels(asked, whole))
             domains.append(domains_of(batch))
             tensors = named_tensors((batch.inputs, batch.labels, batch.row_mask))
-            prints.append(fingerprint(dict(tensors)))
+            prints.append(content(dict(tensors)))
             keys += example_keys(batch)
             kind = kind or kind_of(batch)
         dataset = data.dataset if isinstance(data, DataLoader) else data

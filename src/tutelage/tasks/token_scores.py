@@ -121,11 +121,11 @@ def token_scores(
         teacher = None
     ours, theirs = _computed(student), None if teacher is None else _computed(teacher)
     parts: list[Tensor] = []
-    for rows in chunks_of_rows(number, classes, student.device):
+    for rows in chunks_of_rows((number, classes), student.device):
         logits, targets = _logits(ours[rows]), None if theirs is None else _logits(theirs[rows])
         parts += [
             _of_piece(logits[few], None if targets is None else targets[few], ids[rows][few])
-            for few in pieces_of_rows(len(logits), classes, student.device)
+            for few in pieces_of_rows((len(logits), classes), student.device)
         ]
     table = torch.cat(parts) if parts else torch.empty(0, len(_COLUMNS))
     if predicted is not None:

@@ -217,7 +217,7 @@ def _targets(
 def _log_probabilities(output: Tensor | HeadLogits, tokens: Tensor) -> Tensor:
     """Return log p(token) for each row of logits, `[rows]`, of some rows at a time."""
     found = [tokens.new_zeros(0, dtype=torch.float32)]
-    for rows in chunks_of_rows(len(tokens), output.shape[-1], output.device):
+    for rows in chunks_of_rows((len(tokens), output.shape[-1]), output.device):
         logits = output[rows]
         logits = logits.logits() if isinstance(logits, HeadLogits) else logits
         logits = logits if logits.dtype == torch.float64 else logits.float()

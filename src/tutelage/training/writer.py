@@ -13,7 +13,6 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from tutelage.data import OnPolicy, randomness
-from tutelage.data.on_policy import check_inputs
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.layers import evaluating
 from tutelage.layers.language import is_causal
@@ -157,7 +156,13 @@ def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:
             "`prompts` must have `input_ids`, the tokens of each, in a dict, got "
             f"{describe(batch.inputs)}; tokenise them"
         )
-    check_inputs(set(inputs))
+    others = sorted(map(str, set(inputs) - {"input_ids", "attention_mask"}))
+    if others:
+        raise DataError(
+            "`prompts` must have `input_ids`, and perhaps `attention_mask` and labels, got "
+            f"{others} too; leave that out: what belongs to each token is not known of those that "
+            "are written"
+        )
     mask: Any = inputs.get("attention_mask", torch.ones_like(ids))
     labels = batch.labels if batch.row_mask is None else batch.row_mask
     for name, each in {"attention_mask": mask, "labels": labels}.items():
