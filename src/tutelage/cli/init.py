@@ -54,7 +54,7 @@ def init(  # noqa: PLR0913 - the verb's options
         if path.exists() and not force:
             raise RecipeError(f"{path} must not exist yet; choose another name, or add --force")
         starters = {
-            name: (files("tutelage.recipes") / "starters" / f"{name}.yaml").read_text("utf-8")
+            name: (files("tutelage") / "recipes/starters" / f"{name}.yaml").read_text("utf-8")
             for name in TASKS
         }
         asks = sys.stdin.isatty()
