@@ -5,7 +5,10 @@ import os
 # One thread for each process: the tests themselves run side by side, one worker on each core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import functools
 import random
+from contextlib import suppress
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -40,6 +43,24 @@ def _briefly_timed():
     """Time models but for a moment: tests of pages and studies do not look at how fast they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "_loops", lambda timer, _, loops=cost._loops: loops(timer, 1e-3))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _onnx_functions_read_once():
+    """Keep the exporter's table of functions, which it parses anew for each file of ONNX."""
+    export = torch.onnx.export
+
+    def with_kept_table(*args, **kwargs):
+        with suppress(ImportError, AttributeError):  # another version of PyTorch
+            module = import_module("torch.onnx._internal.exporter._registration")
+            make = module.ONNXRegistry.from_torchlib
+            if not hasattr(make, "cache_info"):
+                module.ONNXRegistry.from_torchlib = staticmethod(functools.cache(make))
+        return export(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", with_kept_table)
         yield
 
 
