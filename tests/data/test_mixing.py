@@ -42,12 +42,12 @@ def test_pairs_are_mutual_and_leave_at_most_one_single_per_domain(names, seed):
 
 @pytest.mark.parametrize("draw", [partners, pairs])
 def test_every_partner_is_equally_likely(draw):
-    """Of 4000 draws an example of five of its domain gets each one 800 ± 4·√640 times."""
+    """Of 1500 draws an example of five of its domain gets each one 300 ± 4·√240 times."""
     torch.manual_seed(0)
     names = ["a", "b", "a", "a", "b", "a", "a"]
-    drawn = [draw(batch(names)).tolist()[2] for _ in range(4000)]
+    drawn = [draw(batch(names)).tolist()[2] for _ in range(1500)]
     assert set(drawn) == {0, 2, 3, 5, 6}
-    assert all(abs(drawn.count(row) - 800) < 101 for row in set(drawn))
+    assert all(abs(drawn.count(row) - 300) < 62 for row in set(drawn))
 
 
 @pytest.mark.parametrize("draw", [partners, pairs])
