@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage import files
-from tutelage.store import journal, shards, writer
+from tutelage.store import journal, writer
 from tutelage.training import label  # once for all the children that a test forks
 
 EXAMPLES, BATCH = 3000, 64
@@ -57,7 +57,7 @@ def die_in_write(number):
             os.kill(os.getpid(), signal.SIGKILL)
         write(file, offset, content)
 
-    for module in (files, journal, shards):
+    for module in (files, journal, writer):
         module.write_at = write_or_die
 
 

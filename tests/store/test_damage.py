@@ -12,9 +12,9 @@ from tutelage.store import (
     Manifest,
     TargetStore,
     close_store,
+    damage,
     find_damage,
     reopen_store,
-    shards,
 )
 from tutelage.store.manifest import NAME
 
@@ -91,8 +91,8 @@ def test_opening_checks_a_random_sample_of_blocks(tmp_path):
 
 def test_opening_reads_few_of_many_blocks(tmp_path, monkeypatch):
     store, read = make(tmp_path / "store", examples=400), []
-    real = shards._block_checksum
-    monkeypatch.setattr(shards, "_block_checksum", lambda *a: read.append(a[-1]) or real(*a))
+    real = damage._block_checksum
+    monkeypatch.setattr(damage, "_block_checksum", lambda *a: read.append(a[-1]) or real(*a))
     TargetStore.open(store.path)
     assert len(read) == 8
     assert {0, 49} < set(read)

@@ -10,7 +10,7 @@ from store.conftest import content, dense, fill, make, manifest, output_of
 from tutelage import files
 from tutelage.errors import StoreError
 from tutelage.signals import Signals
-from tutelage.store import StoreWriter, close_store, journal, shards, writer
+from tutelage.store import StoreWriter, close_store, journal, writer
 from tutelage.store.journal import Journal, read_journals
 
 FIELDS = [dense(), dense("layer1", "float16", (2, 2))]
@@ -48,7 +48,7 @@ def test_processes_divide_the_remaining_blocks(tmp_path):
 @pytest.mark.parametrize("number", [1, 5, 12, 23, 36])
 def test_a_full_disk_is_reported_and_finished_blocks_are_kept(number, whole, tmp_path, monkeypatch):
     """The n-th write of rows fails after half of its bytes."""
-    made, count, real = manifest(FIELDS, views=2), [0], shards.write_at
+    made, count, real = manifest(FIELDS, views=2), [0], writer.write_at
 
     def write(file, offset, piece):
         count[0] += 1
@@ -57,7 +57,7 @@ def test_a_full_disk_is_reported_and_finished_blocks_are_kept(number, whole, tmp
             raise OSError(errno.ENOSPC, "No space left on device")
         real(file, offset, piece)
 
-    monkeypatch.setattr(shards, "write_at", write)
+    monkeypatch.setattr(writer, "write_at", write)
     with pytest.raises(StoreError, match="No space left on device; free space"):
         fill(tmp_path / "store", made)
     finished = read_journals(tmp_path / "store", 2, made.layout.blocks)
@@ -139,24 +139,24 @@ def test_log_lines_of_another_store_are_ignored(tmp_path):
 
 def test_rows_are_flushed_before_they_are_logged(tmp_path, monkeypatch):
     made, order = manifest([dense()]), []
-    monkeypatch.setattr(shards, "flush", lambda _: order.append("rows"))
+    monkeypatch.setattr(writer, "flush", lambda _: order.append("rows"))
     monkeypatch.setattr(journal, "flush", lambda _: order.append("journal"))
     fill(tmp_path / "store", made, [0])
     assert order[-2:] == ["rows", "journal"]
 
 
-def test_headers_are_flushed_once_with_the_first_rows(tmp_path, monkeypatch):
+def test_headers_are_flushed_once_before_the_first_rows(tmp_path, monkeypatch):
     """Also those of files into which this process writes no rows."""
     made, flushed = manifest([dense()]), []
     made.write(tmp_path)
-    monkeypatch.setattr(shards, "flush", lambda file: flushed.append(Path(file.name).name))
+    monkeypatch.setattr(writer, "flush", lambda file: flushed.append(Path(file.name).name))
     monkeypatch.setattr(journal, "flush", lambda _: flushed.append("journal"))
     with StoreWriter(tmp_path, made) as one:
+        assert flushed == [f"output.000{shard}.npy" for shard in range(3)]
         for block in (4, 0):
             one.write(block, [output_of(range(8), made.fields)])
             one.commit()
-    names = [f"output.000{shard}.npy" for shard in (1, 0, 2)]
-    assert flushed == [*names, "journal", names[1], "journal"]
+    assert flushed[3:] == ["output.0001.npy", "journal", "output.0000.npy", "journal"]
 
 
 def test_blocks_are_logged_about_once_a_second(tmp_path, monkeypatch):
@@ -214,7 +214,7 @@ def test_blocks_that_were_not_flushed_are_not_logged_later(tmp_path, monkeypatch
 
     with StoreWriter(tmp_path, made) as one:
         one.write(0, [output_of(range(8), made.fields)])
-        monkeypatch.setattr(shards, "flush", fail_once)
+        monkeypatch.setattr(writer, "flush", fail_once)
         with pytest.raises(StoreError, match="Input/output error"):
             one.commit()
     assert read_journals(tmp_path, 1, 7) == {}

@@ -9,11 +9,11 @@ targets/
 ```
 """
 
+from tutelage.store.damage import Damage, find_damage
 from tutelage.store.fields import Field
 from tutelage.store.layout import Layout
 from tutelage.store.manifest import Data, Manifest, Settings, Views
 from tutelage.store.reader import TargetStore
-from tutelage.store.shards import Damage, find_damage
 from tutelage.store.writer import StoreWriter, close_store, reopen_store, tidy
 
 __all__ = [

@@ -20,6 +20,7 @@ from tutelage.coarse import CoarseLogits, widened
 from tutelage.errors import ModelError, NonFiniteError, StoreError
 from tutelage.nested import describe
 from tutelage.signals import Signals
+from tutelage.store.layout import Layout
 
 OUTPUT_NAME = "output"
 _UNUSED = 2**16 - 1  # larger than any id of two bytes; marks an unused column
@@ -80,6 +81,13 @@ class Column:
     def file_bytes(self, entries: int) -> int:
         """Return the size of the file of a shard of so many entries."""
         return len(self.header(entries)) + entries * self.entry_bytes
+
+    def start_of(self, layout: Layout, block: int) -> tuple[str, int]:
+        """Return the name of a block's file, and the offset of its first byte."""
+        shard = layout.shard_of(block)
+        entries = layout.shard_entries(shard, self.by_answer)
+        before = layout.entries(layout.block(block), self.by_answer).start - entries.start
+        return self.file(shard), len(self.header(len(entries))) + before * self.entry_bytes
 
     def bytes_of(self, array: NDArray[np.generic]) -> memoryview:
         """Return the bytes of some entries as they are on disk."""

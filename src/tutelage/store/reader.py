@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tutelage.errors import StoreError
 from tutelage.signals import CoarseLogits
+from tutelage.store.damage import Damage, find_damage
 from tutelage.store.fields import Field, decode
 from tutelage.store.layout import Layout
 from tutelage.store.manifest import Manifest
-from tutelage.store.shards import Damage, find_damage
 
 _MOST_NAMED = 3
 

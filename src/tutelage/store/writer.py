@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 from zlib import crc32
 
 import numpy as np
 from torch import Tensor
 
 from tutelage.errors import ModelError, StoreError
-from tutelage.files import remove_drafts, writing
+from tutelage.files import flush, remove_drafts, write_at, writing
 from tutelage.signals import CoarseLogits, Signals
 from tutelage.store.fields import Arrays, encode
 from tutelage.store.journal import (
@@ -22,7 +23,6 @@ from tutelage.store.journal import (
     read_journals,
 )
 from tutelage.store.manifest import Manifest
-from tutelage.store.shards import ShardFiles
 
 _SECONDS_BETWEEN_COMMITS = 1.0
 
@@ -37,13 +37,13 @@ class StoreWriter:
     def __init__(self, folder: Path, manifest: Manifest, process: int = 0) -> None:
         self.folder, self.manifest, self.layout = folder, manifest, manifest.layout
         self._columns = manifest.columns
-        self._files = ShardFiles(folder, self._columns, self.layout)
+        self._open: dict[str, IO[bytes]] = {}
         self._waiting: dict[int, Checksums] = {}
         self._last_commit = time.monotonic()
         with writing(folder, StoreError):
             self.finished = set(read_journals(folder, len(self._columns), self.layout.blocks))
             self._journal = Journal(folder, process)
-            self._files.make_all()
+            self._make_files()
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -56,8 +56,29 @@ class StoreWriter:
             if error is None:
                 raise
         finally:
-            self._files.close()
+            self._close_files()
             self._journal.close()
+
+    def _make_files(self) -> None:
+        """Create missing files, and write the header and set the size of all.
+
+        A file has its full size from the beginning (it is sparse), so that each of several
+        processes can write its own rows.
+        """
+        for shard in range(self.layout.shards):
+            for column in self._columns:
+                entries = len(self.layout.shard_entries(shard, column.by_answer))
+                path = self.folder / column.file(shard)
+                path.touch()
+                with path.open("r+b", buffering=0) as file:
+                    file.truncate(column.file_bytes(entries))
+                    write_at(file, 0, column.header(entries))
+                    flush(file)
+
+    def _close_files(self) -> None:
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
 
     def pending(self, process: int = 0, of: int = 1) -> list[int]:
         """Return the blocks of a process among those that were not finished at the beginning."""
@@ -78,7 +99,10 @@ class StoreWriter:
                     content = column.bytes_of(array)
                     checksums[number] = crc32(content, checksums[number])
                     before = self.layout.entries(range(rows.start, part.start), column.by_answer)
-                    self._files.write(column, block, len(before), content)
+                    name, start = column.start_of(self.layout, block)
+                    if name not in self._open:
+                        self._open[name] = (self.folder / name).open("r+b", buffering=0)
+                    write_at(self._open[name], start + len(before) * column.entry_bytes, content)
             done += len(part)
         if done != len(rows):
             raise StoreError(
@@ -95,7 +119,9 @@ class StoreWriter:
         # what the first one could not write.
         waiting, self._waiting = self._waiting, {}
         with writing(self.folder, StoreError):
-            self._files.flush()
+            for file in self._open.values():
+                flush(file)
+            self._close_files()
             if waiting:
                 self._journal.write(waiting)
         self._last_commit = time.monotonic()

@@ -1,4 +1,4 @@
-"""Create, write, read and check the files of a store, one for each column and shard."""
+"""Check the files of a store, one for each column and shard."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 from zlib import crc32
 
-from tutelage.files import flush, write_at
 from tutelage.store.fields import Column
 from tutelage.store.journal import known_checksums
 from tutelage.store.layout import Layout
@@ -18,62 +16,6 @@ from tutelage.store.manifest import Manifest
 
 _BYTES_AT_ONCE = 2**20
 _SAMPLED = 8
-
-
-class ShardFiles:
-    """The files of a store that is being written.
-
-    A file has its full size from the beginning (it is sparse), so that each of several processes
-    can write its own rows.
-    """
-
-    def __init__(self, folder: Path, columns: tuple[Column, ...], layout: Layout) -> None:
-        self.folder, self.columns, self.layout = folder, columns, layout
-        self._open: dict[str, IO[bytes]] = {}
-        self._made: set[str] = set()
-
-    def make_all(self) -> None:
-        """Create missing files, and write the header and set the size of all."""
-        for shard in range(self.layout.shards):
-            for column in self.columns:
-                entries = len(self.layout.shard_entries(shard, column.by_answer))
-                path = self.folder / column.file(shard)
-                path.touch()
-                with path.open("r+b", buffering=0) as file:
-                    file.truncate(column.file_bytes(entries))
-                    write_at(file, 0, column.header(entries))
-                self._made.add(path.name)
-
-    def write(self, column: Column, block: int, entry: int, content: memoryview) -> None:
-        """Write entries of a block, beginning at its entry `entry`."""
-        name, begin = _begin(column, self.layout, block)
-        if name not in self._open:
-            self._open[name] = (self.folder / name).open("r+b", buffering=0)
-        write_at(self._open[name], begin + entry * column.entry_bytes, content)
-
-    def flush(self) -> None:
-        """Flush rows and headers to disk, and close the files."""
-        made, self._made = self._made - self._open.keys(), set()
-        for file in self._open.values():
-            flush(file)
-        self.close()
-        for name in sorted(made):  # one at a time, since there may be thousands
-            with (self.folder / name).open("r+b", buffering=0) as file:
-                flush(file)
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
-
-
-def _begin(column: Column, layout: Layout, block: int) -> tuple[str, int]:
-    """Return the name of a block's file, and the offset of its first byte."""
-    shard = layout.shard_of(block)
-    entries = layout.shard_entries(shard, column.by_answer)
-    before = layout.entries(layout.block(block), column.by_answer).start - entries.start
-    return column.file(shard), len(column.header(len(entries))) + before * column.entry_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +73,7 @@ def _fault_of(folder: Path, column: Column, layout: Layout, shard: int) -> str |
 
 def _block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
     """Return the CRC-32 of a block on disk; None if it cannot be read completely."""
-    name, begin = _begin(column, layout, block)
+    name, begin = column.start_of(layout, block)
     left = len(layout.entries(layout.block(block), column.by_answer)) * column.entry_bytes
     value = 0
     try:
