@@ -79,6 +79,7 @@ _MODULES = (
     "evaluation",
     "layers",
     "objectives",
+    "references",
     "schedules",
     "students",
     "studies",
