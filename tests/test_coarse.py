@@ -69,7 +69,3 @@ class TestCoarse:
     def test_shapes_that_do_not_go_together_are_refused(self, parts):
         with pytest.raises(ModelError, match=r"must be ids \[batch, k\] of int64, .*bring them"):
             CoarseLogits(*parts)
-
-    def test_parts_that_are_no_tensors_are_refused(self):
-        with pytest.raises(ModelError, match=r"made of tensors, got \['list', 'list', 'Tensor'\]"):
-            CoarseLogits([[0]], [[1.0]], X[:, 0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -97,13 +97,4 @@ class AlignedTargets:
 
     def to(self, device: torch.device) -> AlignedTargets:
         """Return the same on a device."""
-        return AlignedTargets(
-            self.tokens.to(device),
-            self.spans.to(device),
-            self.shared.to(device),
-            self.ends.to(device),
-            self.whole.to(device),
-            self.likelihood.to(device),
-            self.logits.to(device),
-            self.cells.to(device),
-        )
+        return AlignedTargets(*(getattr(self, each.name).to(device) for each in fields(self)))

@@ -43,11 +43,6 @@ class CoarseLogits:
 
     def __post_init__(self) -> None:
         parts = (self.ids, self.logits, self.other)
-        if not all(isinstance(each, Tensor) for each in parts):
-            raise ModelError(
-                "CoarseLogits must be made of tensors, got "
-                f"{[type(each).__name__ for each in parts]}; wrap them in torch.tensor"
-            )
         fits = self.ids.ndim == 2 and self.other.shape == self.ids.shape[:1]  # noqa: PLR2004
         if not fits or self.logits.shape != self.ids.shape or self.ids.dtype != torch.int64:
             shapes = [list(each.shape) for each in parts]

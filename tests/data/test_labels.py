@@ -127,7 +127,7 @@ def test_a_loader_of_both():
 
 
 def test_bad_input():
-    with pytest.raises(DataError, match="in an iterable data set mark examples"):
+    with pytest.raises(DataError, match="`unlabelled` must be given a map-style data set"):
         unlabelled(iter([1]))
     with pytest.raises(ArgumentError, match="must not be given together"):
         unlabelled(X, (2,), ids=(2,))

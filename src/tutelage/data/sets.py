@@ -207,7 +207,8 @@ def unlabelled(
     """Return a data set whose examples are marked as unlabelled, to be joined with labelled ones.
 
     Loss terms on labels average over the labelled examples, terms on the teacher over all, so a run
-    can train on `ConcatDataset([labelled, unlabelled(more_inputs)])`.
+    can train on `ConcatDataset([labelled, unlabelled(more_inputs)])`. In an iterable data set mark
+    examples without a label yourself, by −100 (NaN for values).
 
     Args:
         inputs: A map-style data set, whose labels, if any, are replaced; or a tensor or array
@@ -227,13 +228,7 @@ def unlabelled(
     >>> len(both), both[2]
     (6, (tensor([1., 1., 1.]), tensor(-100)))
     """
-    inputs = as_dataset("inputs", inputs)
-    if not is_map_style(inputs):
-        raise DataError(
-            "`inputs` must be a data set (with __len__ and __getitem__) or a tensor, got "
-            f"{describe(inputs)}; in an iterable data set mark examples without a label yourself, "
-            "by -100 (NaN for values)"
-        )
+    inputs = as_map_style("unlabelled", inputs)
     if values is None:
         return Unlabelled(inputs, torch.full(tuple(ids or ()), UNLABELLED))
     if ids is not None:
