@@ -118,7 +118,7 @@ def test_a_fine_tuned_encoder_teaches_its_half(tmp_path, monkeypatch):
     table = pd.DataFrame(rows, columns=["text", "intent"])
     table[::2].to_csv("train.csv", index=False)
     table[1::2].to_csv("test.csv", index=False)
-    job = recipe("encoder", "fine_tune.epochs=4", "training.epochs=1", "data.val=0.2")
+    job = recipe("encoder", "fine_tune.epochs=3", "training.epochs=1", "data.val=0.2")
     run = job.run()
     assert len(tl.layers.blocks(run.student)) == 3
     found = job.evaluate("test")
@@ -145,7 +145,7 @@ def crepe(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("crepe")
 def test_pitch():
     """A student that starts from the small weights comes nearer to the large network."""
-    job = recipe("pitch", "training.epochs=4", "training.batch_size=8")
+    job = recipe("pitch", "training.epochs=2", "training.batch_size=8")
     run = job.run()
     assert run.history[-1]["train/loss"] < run.history[0]["train/loss"]
     assert "agreement" in job.evaluate("val")["student"]

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, BertModel
 
 import tutelage as tl
 
-HELD_OUT, TRAIN = 60, 160
+HELD_OUT, TRAIN = 60, 96
 
 
 class Encoder(nn.Module):

@@ -44,7 +44,9 @@ def test_values_of_any_unit_are_learned():
     assert run.student(rows).abs().mean() > 1000
     again = tl.Recipe(BASE).run()  # the finished run
     assert torch.equal(again.student(rows), run.student(rows))
-    assert tl.Recipe(BASE | {"standardize": False, "out": "plain"}).run().history[-1]["val/r2"] < 0
+    values = BASE | {"standardize": False, "out": "plain"}
+    values["training"] = BASE["training"] | {"epochs": 5}
+    assert tl.Recipe(values).run().history[-1]["val/r2"] < 0
 
 
 @pytest.mark.usefixtures("table")
@@ -70,7 +72,7 @@ def test_the_exported_file_gives_the_same_values():
 
 @pytest.mark.usefixtures("table")
 def test_a_study_has_them_in_all_arms():
-    values = BASE | {"study": {"seeds": 2}}
+    values = BASE | {"study": {"seeds": 1}}
     values["training"] = BASE["training"] | {"epochs": 10}
     found = tl.Recipe(values).study()
     for arm in found.results.arms:

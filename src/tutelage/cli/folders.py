@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.cli.screen import AsJson, told
+from tutelage.cli.screen import AsJson, command_output
 from tutelage.errors import ArgumentError
 
 _CLASSES = 2
@@ -37,7 +37,7 @@ def demo(
 
     Takes one to two minutes on two CPU cores and downloads nothing.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         from tutelage.demo import demo_settings  # noqa: PLC0415 - imports torch
         from tutelage.demo.show import show_demo  # noqa: PLC0415
 
@@ -62,7 +62,7 @@ def report(
     For a run, metrics that run.report() measured before are kept. Without them the report shows
     what is in the log, since the code of the models is not available.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
         from tutelage.reports.page import check_path  # noqa: PLC0415
         from tutelage.reports.report import report_record  # noqa: PLC0415
@@ -80,7 +80,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check all stored targets and list what is damaged; exit with 1 if anything is."""
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         from tutelage.reports.store_screen import verify_store  # noqa: PLC0415 - imports torch
 
         result["sound"] = verify_store(store, Console())
@@ -106,7 +106,7 @@ def show(
 
     Of stored targets: sizes, the teacher's confusions, a few examples.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         if Path(name).is_dir():
             from tutelage.reports.store_screen import show_store  # noqa: PLC0415 - imports torch
             from tutelage.store import TargetStore  # noqa: PLC0415

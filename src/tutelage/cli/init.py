@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.screen import AsJson, told
+from tutelage.cli.screen import AsJson, command_output
 from tutelage.errors import RecipeError, RunFolderError, did_you_mean
 from tutelage.files import writing
 
@@ -50,7 +50,7 @@ def init(  # noqa: PLR0913 - the verb's options
 
     In a terminal, it asks for the data, its columns and the teacher, unless they are given.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         if path.exists() and not force:
             raise RecipeError(f"{path} must not exist yet; choose another name, or add --force")
         starters = {
@@ -70,7 +70,7 @@ def init(  # noqa: PLR0913 - the verb's options
         content = starters[task].replace("recipe.yaml", str(path))
         given = {"train": train, "text": text, "label": label, "teacher": teacher}
         given |= {"student": student}
-        for name, value in (_asked(content, given) if asks else given).items():
+        for name, value in (_prompt_for_missing(content, given) if asks else given).items():
             if value is not None:
                 content = _filled(content, task, name, value)
         with writing(path.parent, RunFolderError):
@@ -98,7 +98,7 @@ def _filled(content: str, task: str, name: str, value: str) -> str:
     return line.sub(lambda found: f"{found[1]}{quoted}{found[3] or ''}", content, count=1)
 
 
-def _asked(content: str, given: dict[str, str | None]) -> dict[str, str | None]:
+def _prompt_for_missing(content: str, given: dict[str, str | None]) -> dict[str, str | None]:
     """Return what was given, with answers for what was not and has a line in the recipe.
 
     Where the data is a table that can be read, columns are checked, and the most likely one is the

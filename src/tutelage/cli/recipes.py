@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tutelage.cli.screen import AsJson, told
+from tutelage.cli.screen import AsJson, command_output
 from tutelage.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def distill(
 
     After a kill the same command resumes.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         run = _read(recipe, overrides, trust).run(fresh=fresh)
         typer.echo(str(run))
         best = next(each for each in run.history if each["epoch"] == run.best_epoch)
@@ -97,7 +97,7 @@ def study(
 
     After a kill the same command resumes.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         found = _read(recipe, overrides, trust).study()
         typer.echo(str(found))
         folder = found.out or Path()
@@ -115,7 +115,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Print metrics of the teacher of a recipe, and of the student if it is trained."""
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         metrics = _read(recipe, overrides, trust).evaluate(on)
         result.update(metrics)
         table = Table(f"on {on}", *metrics, box=None)
@@ -138,7 +138,7 @@ def export(
 
     The file runs without PyTorch. It takes raw images or rows of a table; of texts it takes tokens.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         found = _read(recipe, overrides, trust).export(to)
         typer.echo(str(found))
         result.update(vars(found))
@@ -161,7 +161,7 @@ def predict(
 
     Labels may be missing. Rows keep their order and columns.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         found = _read(recipe, overrides, trust).predict(file, out, teacher=teacher)
         typer.echo(f"Predictions: {out} ({len(found):,} rows)")
         result |= {"out": out, "rows": len(found), "columns": [*map(str, found.columns)]}
@@ -210,7 +210,7 @@ def label(  # noqa: PLR0913 - the verb's options
     A reference names the object, or a function without arguments that returns it. After a kill or a
     full disk, the same command resumes.
     """
-    with told(as_json) as result:
+    with command_output(as_json) as result:
         if teacher.endswith((".yaml", ".yml")) or Path(teacher).is_dir():
             _refuse_options(context)
             stores = _read(Path(teacher), overrides, trust).label()

@@ -24,8 +24,8 @@ AsJson = Annotated[
 
 
 @contextmanager
-def told(as_json: bool = False) -> Iterator[dict[str, Any]]:
-    """Print the result as JSON if that is asked for; print an error in one line and exit with 1.
+def command_output(as_json: bool = False) -> Iterator[dict[str, Any]]:
+    """Print the result as JSON if wanted; print an error in one line and exit with 1.
 
     The result is put into the dict that this yields. Texts are printed by the command; with JSON
     they go to standard error.
@@ -36,25 +36,20 @@ def told(as_json: bool = False) -> Iterator[dict[str, Any]]:
             yield result
     except TutelageError as error:
         if as_json:
-            _tell_json({"error": {"type": type(error).__name__, "message": str(error)}})
+            _print_json({"error": {"type": type(error).__name__, "message": str(error)}})
         else:
-            _tell_error(error)
+            lines = str(error).splitlines()
+            if not isinstance(error, RecipeError):  # which has a line for each thing that is wrong
+                first, *others = (" ".join(each.split()) for each in lines)
+                lines = [" ".join([first, "; ".join(others)]) if others else first]
+            for line in lines:
+                Console(stderr=True).print(Text(f"Error: {line}", style="red"), soft_wrap=True)
         raise typer.Exit(1) from error
     if as_json:
-        _tell_json(result)
+        _print_json(result)
 
 
-def _tell_error(error: TutelageError) -> None:
-    """Print one line; several errors in a recipe are a line each."""
-    lines = str(error).splitlines()
-    if not isinstance(error, RecipeError):
-        first, *others = (" ".join(each.split()) for each in lines)
-        lines = [" ".join([first, "; ".join(others)]) if others else first]
-    for line in lines:
-        Console(stderr=True).print(Text(f"Error: {line}", style="red"), soft_wrap=True)
-
-
-def _tell_json(result: Mapping[str, Any]) -> None:
+def _print_json(result: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(_plain(result), default=str, allow_nan=False))
 
 
