@@ -6,7 +6,7 @@ import torch
 
 import tutelage as tl
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import tell_unused
+from tutelage.nested import warn_unused
 from tutelage.signals import Batch, Signals
 from tutelage.wants import OUTPUT, Fields, Wants
 
@@ -176,7 +176,7 @@ class TestSeveralParts:
         "third", [["a.jpg", "b.jpg", "c.jpg", "d.jpg"], Y, Y.double(), X, None, {"id": Y}]
     )
     def test_further_parts_are_not_used(self, third, caplog):
-        tell_unused.cache_clear()
+        warn_unused.cache_clear()
         batch = Batch.of((X, Y, third))
         assert batch.inputs is X
         assert batch.labels is Y

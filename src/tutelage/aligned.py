@@ -1,4 +1,4 @@
-"""What a teacher with another tokenizer says of a student's tokens: spans of equal bytes."""
+"""Targets of a teacher with another tokenizer for a student's tokens: spans of equal bytes."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def split_batch(raw: object) -> tuple[Any, Any, Any, Any]:
         labels = _labels(_tensor(raw[1])) if len(raw) > 1 else None
         domain = raw.domain if isinstance(raw, DomainExample) else None
         if len(raw) > _LABELLED and domain is None:
-            tell_unused(len(raw) - _LABELLED)
+            warn_unused(len(raw) - _LABELLED)
         return _per_example(_tensor(raw[0]), labels), labels, domain, None
     raise DataError(
         "a batch must be a tensor, a tuple (inputs,) or (inputs, labels), or a dict of inputs with "
@@ -233,7 +233,7 @@ def split_batch(raw: object) -> tuple[Any, Any, Any, Any]:
 
 
 @cache
-def tell_unused(parts: int) -> None:
+def warn_unused(parts: int) -> None:
     """Log, once, that examples have parts of which nothing is known."""
     logging.getLogger("tutelage").warning(
         "Of examples (inputs, labels, …) the last %d parts are not used. Several inputs are "

@@ -31,7 +31,7 @@ def flatten_rows(signals: Signals, batch: Batch, side: str) -> Signals:
 
     An output `[batch, n]` does not change. One of more dimensions has its classes (or values) last
     if the dimensions between are those of the labels, and second if those behind the second are.
-    Where labels do not tell, they are last in three dimensions (`[batch, tokens, classes]`) and
+    Where labels do not decide, they are last in three dimensions (`[batch, tokens, classes]`) and
     second in more (`[batch, classes, height, width]`).
 
     A map whose resolution is not that of the labels (or of `Batch.row_mask`) is resized to it,
@@ -39,11 +39,11 @@ def flatten_rows(signals: Signals, batch: Batch, side: str) -> Signals:
 
     All positions are rows but those that `Batch.row_mask` excludes or, without it, those that the
     tokenizer's attention mask excludes, and those without a label (−100, NaN) in an example that
-    has labels elsewhere. So an example without any label is taught by its teacher everywhere.
+    has labels elsewhere. Without any label, all positions are learned from the teacher.
 
     Args:
         signals: Of a model.
-        batch: What it was asked.
+        batch: The examples.
         side: Names the model in errors.
 
     Raises:
@@ -101,7 +101,7 @@ def stored_by_row(signals: Signals, positions: tuple[int, ...], batch: Batch) ->
 
 
 def rows_of(batch: Batch, dimensions: int) -> Rows | None:
-    """Return the rows of an output of so many dimensions, where the batch itself tells."""
+    """Return the rows of an output of so many dimensions, where the batch itself decides them."""
     positions = _or_tokens(batch, dimensions)
     if positions is None:
         return None
@@ -111,7 +111,7 @@ def rows_of(batch: Batch, dimensions: int) -> Rows | None:
 
 
 def _or_tokens(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
-    """Return the positions that labels or mask tell, else those of the tokens."""
+    """Return the positions of labels or mask, else those of the tokens."""
     known = _positions(batch, dimensions)
     if known is not None or dimensions != _TOKENS:
         return known
@@ -124,7 +124,7 @@ def _or_tokens(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
 
 
 def _positions(batch: Batch, dimensions: int) -> tuple[int, ...] | None:
-    """Return the positions of an output of so many dimensions that labels or `row_mask` tell."""
+    """Return the positions of an output of so many dimensions, by labels or `row_mask`."""
     mask = batch.row_mask
     labels = batch.labels if isinstance(batch.labels, Tensor) else None  # or targets of boxes
     if mask is not None and mask.ndim == dimensions - 1:
@@ -218,8 +218,8 @@ def _resized(output: Tensor, positions: tuple[int, ...], side: str) -> Tensor:
     """Return a map `[batch, classes, …]` at another resolution of the same aspect."""
     sizes = list(zip(output.shape[2:], positions, strict=True))
     # Strides round sizes up or down, so that the aspect is the same but for one pixel.
-    if max((own - 1) / asked for own, asked in sizes) >= min(
-        (own + 1) / asked for own, asked in sizes
+    if max((own - 1) / wanted for own, wanted in sizes) >= min(
+        (own + 1) / wanted for own, wanted in sizes
     ):
         raise ModelError(
             f"the {side}'s output must be a map of the labels' (or of `row_mask`'s) "

@@ -1,7 +1,7 @@
 """The rows of an output with several answers an example: tokens, pixels, anchors.
 
 A loss is a function of rows, `[rows, classes] → [rows]`, and knows nothing of positions. `Rows`
-says which positions of each example are rows, and folds values of rows into values of examples.
+records which positions of each example are rows, and folds values of rows into values of examples.
 """
 
 from __future__ import annotations

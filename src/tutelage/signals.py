@@ -64,11 +64,11 @@ class Batch:
         mixture: The second class label, if each example is mixed from two.
         view: The number of the inputs' view (see `data.Views`); 0 without views.
         row_mask: Which positions of each example have an answer, `[batch, …]` of bool; None where
-            labels and padding tell (see `tutelage.positions.flatten_rows`).
+            labels and padding decide (see `tutelage.positions.flatten_rows`).
         rows: The rows of the output, for an objective that compares rows: labels are then those
             of rows, `[rows, …]`.
-        tokens: Which tokens are no padding, `[batch, tokens]` of bool, where the inputs do not
-            tell, since a model makes its tokens itself (see `Signals`).
+        tokens: Which tokens are no padding, `[batch, tokens]` of bool, where the inputs have
+            no mask, since a model makes its tokens itself (see `Signals`).
         next_tokens: Whether labels and `row_mask` are those of the next token at each position, as
             a causal language model predicts it (see `tutelage.layers.language`).
         aligned_labels: The labels as the data has them, where `next_tokens` is true: a model's own

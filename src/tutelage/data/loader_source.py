@@ -32,13 +32,13 @@ class LoaderSource(Source):
     This is exact, also with workers, for samplers that use the global generators or a torch
     generator in their attribute `generator`, as torch's own do. It is not exact for random
     augmentation in persistent workers (except for `Views`), nor for samplers with other random
-    state, of which a warning tells. (torchdata's `StatefulDataLoader` saves neither the global
+    state, for which a warning is logged. (torchdata's `StatefulDataLoader` saves neither the global
     random states nor those of samplers, so batches after a resume would differ.)
 
     With several processes each takes its part of every batch, unless the loader is split already,
     so that each process reads examples of its own: by a `DistributedSampler`, by Accelerate, or in
     a way that shows in the first batches. Then all of a process's batches are its own. A process
-    that has fewer goes on with its last one, with weight 0, until all have ended.
+    that has fewer repeats its last one, with weight 0, until all have ended.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class LoaderSource(Source):
         if start == 0:
             self._start_state, self._last = self._capture(), []
             return self._fresh() if self.shard.world_size == 1 else self._synchronized()
-        self._tell_if_not_exact()
+        self._warn_if_inexact()
         now = randomness.capture()
         randomness.restore(self.state()["global"])
         batches = self._fresh()
@@ -183,7 +183,7 @@ class LoaderSource(Source):
         yield from first
         yield from raws
 
-    def _tell_if_not_exact(self) -> None:
+    def _warn_if_inexact(self) -> None:
         """Log that the order cannot be resumed, if a sampler has other random state."""
         sampler = next(iter(self._samplers()), None)
         if isinstance(self.dataset, IterableDataset) or sampler is None:
@@ -200,7 +200,7 @@ class LoaderSource(Source):
         self.load(state)
         if not same:
             logging.getLogger("tutelage").warning(
-                "`%s` cannot be resumed within an epoch exactly, and this one goes on with other "
+                "`%s` cannot be resumed within an epoch exactly, and this one continues with other "
                 "batches: %s has a random state of its own. Let it draw from the global "
                 "generators, or from a torch.Generator in its attribute `generator`.",
                 self.name, type(sampler).__name__,
@@ -296,11 +296,11 @@ def _parts(value: Any) -> Iterable[Any]:
     return vars(value).values() if hasattr(value, "__dict__") else ()
 
 
-def what_draws(loader: DataLoader[Any]) -> str | None:
+def shuffling_sampler(loader: DataLoader[Any]) -> str | None:
     """Return the class of the sampler by which the order of a loader may change; None for none.
 
     A batch sampler of the user's own is read twice, under two seeds, without loading examples. Of
-    an iterable data set the loader does not tell.
+    an iterable data set the order cannot be known.
     """
     if isinstance(loader.dataset, IterableDataset):
         return None

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from tutelage.data.sets import Domains, Labelled, Unlabelled
-from tutelage.nested import tell_unused
+from tutelage.nested import warn_unused
 
 _ROWS_AT_ONCE = 2**14
 
@@ -129,12 +129,12 @@ def _of_tensors(tensors: tuple[Tensor, ...], places: Places | None) -> Table | N
     columns = tuple(Column((each,)) for each in tensors)
     if places is None:
         if len(columns) > 2:  # noqa: PLR2004
-            tell_unused(len(columns) - 2)
+            warn_unused(len(columns) - 2)
         return Table(columns[:1], columns[1] if len(columns) > 1 else None) if columns else None
     try:
         inputs, labels, _ = places(len(columns))
     except IndexError:
-        return None  # which reading an example tells
+        return None  # for which reading an example has the better error
     return Table(tuple(columns[each] for each in inputs), columns[labels])
 
 

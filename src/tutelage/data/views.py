@@ -234,7 +234,7 @@ def show_epoch(dataset: object, epoch: int, views: int | None = None) -> int:
     (count,) = counts
     if views is not None and count is not None and count < views:
         raise DataError(
-            f"the data set must have the {views} views that are asked for, got Views of count "
+            f"the data set must have the {views} views that are requested, got Views of count "
             f"{count}; make Views of a larger count"
         )
     in_use = count if views is None else views

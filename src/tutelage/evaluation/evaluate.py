@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
-from tutelage.data.loader_source import what_draws
+from tutelage.data.loader_source import shuffling_sampler
 from tutelage.errors import ArgumentError, DataError
 from tutelage.heads import HeadLogits
 from tutelage.layers import evaluating
@@ -200,7 +200,7 @@ def predict(model: nn.Module, data: object, batch_size: int = 256) -> Any:
         DataError: The data is empty, or a loader shuffles it.
         ModelError: The model refuses the inputs.
     """
-    sampler = what_draws(data) if isinstance(data, DataLoader) else None
+    sampler = shuffling_sampler(data) if isinstance(data, DataLoader) else None
     if sampler is not None:
         raise DataError(
             "`data` must come in an order that is known, or nobody could tell whose outputs these "

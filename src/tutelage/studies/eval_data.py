@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.fingerprint import content
-from tutelage.data.loader_source import what_draws
+from tutelage.data.loader_source import shuffling_sampler
 from tutelage.errors import DataError, ModelError
 from tutelage.identity import digest
 from tutelage.layers import Output
@@ -119,7 +119,7 @@ def read_eval_data(
         DataError: It may come in another order for each model, or its labels are neither tensors
             nor boxes.
     """
-    drawn = what_draws(data) if isinstance(data, DataLoader) else None
+    drawn = shuffling_sampler(data) if isinstance(data, DataLoader) else None
     if drawn is not None:
         raise DataError(
             f"`{name}` must come in the same order for every model, got a DataLoader with {drawn}; "
