@@ -12,9 +12,15 @@ def _short():
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tutelage.studies.conclude._SECONDS", 0.02)
+        time_briefly(patch)
         yield
     torch.set_num_threads(before)
+
+
+def time_briefly(patch):
+    """Let a study time its models but briefly."""
+    patch.setattr("tutelage.studies.conclude._SECONDS", 0.002)
+    patch.setattr("tutelage.studies.conclude._ROUNDS", 2)
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +31,5 @@ def settings():
 @pytest.fixture(scope="session")
 def results(settings):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tutelage.studies.conclude._SECONDS", 0.02)
+        time_briefly(patch)
         return run_demo(settings)

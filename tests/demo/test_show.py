@@ -26,25 +26,17 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_folder_holds_the_report_and_nothing_else(settings, results, tmp_path):
-    found = show_demo(settings, tmp_path / "demo")
-    assert names(tmp_path / "demo") == FILES
-    assert read_record(tmp_path / "demo" / "results.json") == found
-    assert found.arms[0].values("accuracy") == results.arms[0].values("accuracy")
-
-
-def test_a_second_demo_replaces_the_first(results, settings, tmp_path, monkeypatch):
+def test_a_second_demo_replaces_the_first_and_the_report_can_be_made_again(
+    results, settings, tmp_path, monkeypatch
+):
     calls = []
-    monkeypatch.setattr(show, "run_demo", lambda *_, **__: calls.append(1) or results)
+    monkeypatch.setattr(show, "run_demo", lambda given, **_: calls.append(given) or results)
     for _ in range(2):
-        show_demo(settings, tmp_path)
-        assert names(tmp_path) == FILES
-    assert len(calls) == 2
-
-
-def test_its_report_can_be_made_again_from_the_folder(results, settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(show, "run_demo", lambda *_, **__: results)
-    show_demo(settings, tmp_path)
+        assert show_demo(settings, tmp_path / "demo") is results
+        assert names(tmp_path / "demo") == FILES
+        assert read_record(tmp_path / "demo" / "results.json") == results
+    assert calls == [settings, settings]
+    tmp_path /= "demo"
     (tmp_path / "report.html").unlink()
     done = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert done.exit_code == 0, done.output

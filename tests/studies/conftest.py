@@ -23,6 +23,16 @@ def quick():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """Let the compiled variant fail: it takes half a minute, and is tested where variants are."""
+
+    def fail(*_, **__):
+        raise RuntimeError("not here")
+
+    monkeypatch.setattr(torch, "compile", fail)
+
+
 class Setup:
     """Digits in three parts, a trained teacher and a small student."""
 

@@ -65,7 +65,7 @@ SOFT_ARM = tl.Arm(objective=SOFT)
         ({"transform": fails}, "labels, with fails"),  # on a CPU, perhaps
         ({"epochs": 11}, "labels, 11 epochs"),
         ({"batch_size": 8}, "labels, batches of 8"),
-        ({"train": TensorDataset(INPUTS, LABELS)}, "labels, data of arm"),
+        ({"train": TensorDataset(INPUTS, LABELS)}, "labels, same data as arm"),
         ({"transform": tl.data.Mixup(), "epochs": 20}, "labels, with Mixup, 20 epochs"),
         ({"sweep": {"epochs": [5, 20]}}, "labels, epochs as in arm"),
         ({"sweep": {"transform": [shift, tl.data.Mixup()]}}, "labels, transform as in arm"),

@@ -13,7 +13,7 @@ from tutelage.results.record import ArmRecord, DecidingMetric, Record, TrialReco
 from tutelage.studies.differences import Differences, Scores
 from tutelage.tasks import TASKS, Outputs
 
-SEEDS, EXAMPLES, STUDIES = 5, 200, 1500
+SEEDS, EXAMPLES, STUDIES = 5, 200, 600
 ACCURACY = DecidingMetric("accuracy", True, True)
 
 
@@ -48,10 +48,10 @@ def record_of(right):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("controls", [2, 8])
-def test_equal_arms_are_called_worse_in_no_more_than_a_fortieth_of_studies(controls, monkeypatch):
-    """The strongest control is selected by the same examples; uncorrected it was 3 to 11 %."""
+def test_equal_arms_are_called_worse_in_no_more_than_a_fortieth_of_studies(monkeypatch):
+    """The strongest control is selected by the same examples; uncorrected it is 11 % of studies."""
     monkeypatch.setattr("tutelage.studies.differences.seeds_needed", lambda *_, **__: None)  # slow
+    controls = 8
     draw = np.random.default_rng(controls)
     found = [record_of(scores(draw, 1 + controls)) for _ in range(STUDIES)]
     worse = sum("distillation made it worse" in verdict(each) for each in found)

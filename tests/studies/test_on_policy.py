@@ -36,7 +36,7 @@ def test_a_study_has_arms_of_both_kinds(tmp_path):
     found = study(arms, out=tmp_path / "study")
     record = found.results
     controls = [each.name for each in record.controls]
-    assert controls == ["labels", "smoothed labels", "labels, data of with others"]
+    assert controls == ["labels", "smoothed labels", "labels, same data as with others"]
     steps = {name: record.arm(name).trials[0].curves["train/loss"].steps for name in arms}
     assert len(set(steps.values())) == 1
     weights = [found.student(name).state_dict() for name in ("given", "on-policy")]

@@ -243,6 +243,7 @@ def scenes(count: int, seed: int) -> TensorDataset:
     return TensorDataset(x, y)
 
 
+@pytest.mark.usefixtures("no_compiler")
 def test_of_large_maps_a_grid_is_kept_and_all_pixels_are_counted(tmp_path: Path) -> None:
     """All logits of a set of large images would fill memory and disk."""
     study = tl.study(

@@ -325,8 +325,9 @@ def test_the_verdict_is_honest(setup):
     assert not math.isnan(mean)
 
 
+@pytest.mark.usefixtures("no_compiler")
 def test_cheaper_forms_of_the_student_are_measured_too(setup):
-    study = setup.study(seeds=1, report=tl.ReportOptions(variants=True), epochs=4)
+    study = setup.study(seeds=1, report=tl.ReportOptions(variants=True))
     results = study.results
     forms = {each.name: each for each in results.models[results.arm("soft").model].variants}
     plain = results.arm("soft").trials[0].metrics["accuracy"]

@@ -136,7 +136,7 @@ def _idea(results: Record) -> Section:
         **{arm.name: arm.learns_from for arm in results.arms},
         "labels": f"{LABELLED} labelled images",
         "smoothed labels": f"the same {LABELLED}, their labels smoothed by 0.1",
-        f"labels, data of {MORE_IMAGES}": (
+        f"labels, same data as {MORE_IMAGES}": (
             f"the same {LABELLED}; the {more} images without labels fill its batches too, and it "
             "learns nothing from them"
         ),

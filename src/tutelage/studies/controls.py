@@ -112,14 +112,14 @@ def _words(arm: str, own: Mapping[str, Sequence[Any]]) -> list[str]:
     """Return what a control has, in words."""
     texts = {
         "transform": lambda each: f"with {_name(each)}",
-        "train": lambda _: f"data of {arm}",
+        "train": lambda _: f"same data as {arm}",
         "batch_size": lambda each: f"batches of {each}",
         "epochs": lambda each: f"{each} epochs",
     }
     return [
         texts[name](values[0])
         if len(values) == 1
-        else f"{name.replace('_', ' ')} as in {arm}"
+        else f"{'data' if name == 'train' else name.replace('_', ' ')} as in {arm}"
         for name, values in own.items()
     ]  # fmt: skip
 
@@ -165,7 +165,7 @@ def _has_labels(data: object, transform: Transform | None, seed: int) -> bool:
     """Return whether one of the first examples has a label, after a transform.
 
     A stream, which can perhaps be read only once, is taken to have some; so are data and transforms
-    that fail here, since training says it better.
+    that fail here, since training raises a clearer error.
     """
     if isinstance(getattr(data, "dataset", data), IterableDataset):
         return True
