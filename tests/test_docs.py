@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     "page",
     [
+        "compress",
         "data",
         "labels",
         "layers",

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
         evaluation,
         layers,
         objectives,
+        references,
         schedules,
         students,
         studies,
         teachers,
     )
     from tutelage.coarse import CoarseLogits
+    from tutelage.compression import Compressed, compress
     from tutelage.data import OnPolicy
     from tutelage.distiller import Distiller, Losses
     from tutelage.errors import (
@@ -71,6 +73,7 @@ _HOMES = (
     "training",
     "studies",
     "store",
+    "compression",
     "recipes",
 )
 _MODULES = (
@@ -91,6 +94,7 @@ __all__ = [
     "Arm",
     "Batch",
     "CoarseLogits",
+    "Compressed",
     "DataError",
     "Distiller",
     "Engine",
@@ -121,6 +125,7 @@ __all__ = [
     "Wants",
     "__version__",
     "blockwise",
+    "compress",
     "data",
     "datasets",
     "distill",
@@ -131,6 +136,7 @@ __all__ = [
     "label",
     "layers",
     "objectives",
+    "references",
     "schedules",
     "students",
     "studies",

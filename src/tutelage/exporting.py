@@ -120,20 +120,25 @@ def export(
             "which vLLM, llama.cpp and transformers read"
         )
     with randomness.preserved(), torch.no_grad():
-        own, prepare = copy.deepcopy(model).cpu().eval(), None
-        if isinstance(own, Prepared) and not isinstance(own.prepare, nn.Module):
-            own, prepare = own.wrapped, own.prepare
-        batches = list[Batch]()
-        for batch in as_source("data", data, _BATCH).epoch(0):
-            inputs = to_device(batch[:examples].inputs, torch.device("cpu"))
-            if isinstance(own, Prepared) and isinstance(own.prepare, TableInputs):
-                inputs = inputs[:, : len(own.prepare.columns)]  # those behind are not its inputs
-            batches.append(Batch(inputs if prepare is None else prepare(inputs)))
-            examples -= len(batches[-1])
-            if examples <= 0:
-                break
-        observe(own, batches[0].inputs, OUTPUT, "model")  # so that its own errors come as they are
-        return _write(OutputOnly(own), batches, path, metadata)
+        return _write(*as_exported(model, data, examples), path, metadata)
+
+
+def as_exported(model: nn.Module, data: object, examples: int) -> tuple[nn.Module, list[Batch]]:
+    """Return what a file holds of a model, and batches of the inputs that the file takes."""
+    own, prepare = copy.deepcopy(model).cpu().eval(), None
+    if isinstance(own, Prepared) and not isinstance(own.prepare, nn.Module):
+        own, prepare = own.wrapped, own.prepare
+    batches = list[Batch]()
+    for batch in as_source("data", data, _BATCH).epoch(0):
+        inputs = to_device(batch[:examples].inputs, torch.device("cpu"))
+        if isinstance(own, Prepared) and isinstance(own.prepare, TableInputs):
+            inputs = inputs[:, : len(own.prepare.columns)]  # those behind are not its inputs
+        batches.append(Batch(inputs if prepare is None else prepare(inputs)))
+        examples -= len(batches[-1])
+        if examples <= 0:
+            break
+    observe(own, batches[0].inputs, OUTPUT, "model")  # so that its own errors come as they are
+    return OutputOnly(own), batches
 
 
 def _write(

@@ -40,6 +40,7 @@ def _options(
 
 for _command in (
     init,
+    recipes.compress,
     recipes.distill,
     recipes.study,
     recipes.label,

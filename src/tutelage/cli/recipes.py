@@ -107,6 +107,27 @@ def study(
             typer.echo(f"Report: {result['report']}")
 
 
+def compress(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    trust: Trust = False,
+    report: WithReport = True,
+    as_json: AsJson = False,
+) -> None:
+    """Find the fastest student that loses no more than a margin; export it, and write the report.
+
+    After a kill the same command resumes.
+    """
+    with command_output(as_json) as result:
+        found = _read(recipe, overrides, trust).compress()
+        typer.echo(str(found))
+        result |= {"out": found.out, "chosen": found.name, "file": found.exported.path}
+        result |= {"verdict": found.study.verdict}
+        if report:
+            result["report"] = found.report()
+            typer.echo(f"Report: {result['report']}")
+
+
 def evaluate(
     recipe: RecipeFile,
     overrides: Overrides = None,

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, RootModel, create_model
 from torch.optim import lr_scheduler
 
 from tutelage import data, objectives, schedules, students, teachers
+from tutelage.compression import compress
 from tutelage.data import OnPolicy
 from tutelage.datasets import DataOptions
 from tutelage.objectives import Objective
@@ -241,6 +242,15 @@ StudySection = section(
 )
 
 
+CompressSection = section(
+    compress,
+    "objective",
+    "groups",
+    "store",
+    "metrics",
+    "monitor",
+    replace={"students": (dict[Text, StudentSpec] | None, None)},
+)
 TrainingSection = section(distill, "objective", "stages", "fresh")
 FineTuneSection = section(fine_tune, "fresh")
 LabelSection = section(label, "fields")
@@ -297,6 +307,11 @@ class RecipeModel(Section):
     )
     study: StudySection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None, description="Comparison of arms with controls, as of tl.study."
+    )
+    compress: CompressSection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=None,
+        description="Search for the fastest student within a margin, as of tl.compress; for a "
+        "table its students are networks of several widths, else the teacher with fewer layers.",
     )
     out: Text | None = Field(
         default=None, description="Folder for everything that is made; by default runs/NAME."

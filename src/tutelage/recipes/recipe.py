@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from tutelage import __version__
+from tutelage.compression import Compressed
 from tutelage.errors import RecipeError, RunFolderError
 from tutelage.exporting import Exported
 from tutelage.files import writing
+from tutelage.recipes.compress_recipe import carry_out_compression
 from tutelage.recipes.job import Job
 from tutelage.recipes.messages import recipe_error
 from tutelage.recipes.model import RecipeModel, code_of, resolved
@@ -108,7 +110,10 @@ class Recipe:
         found = cls(document, path.stem, trust=trust)
         elsewhere = any(each.startswith("out=") for each in overrides)
         if folder is not None and not elsewhere and _is_ours(path):
-            inner = folder.name in ("study", "targets") and not (folder / "run.json").exists()
+            inner = (
+                folder.name in ("study", "targets", "compress")
+                and not (folder / "run.json").exists()
+            )
             found.out = folder.parent if inner else folder
         return found
 
@@ -131,6 +136,10 @@ class Recipe:
     def study(self) -> Study:
         """Carry out the study, or resume that, in the folder `study` of the recipe's folder."""
         return self._kept(self.out / "study", lambda: carry_out_study(self._job()))
+
+    def compress(self) -> Compressed:
+        """Search for a student, or resume that, in the folder `compress` of the recipe's folder."""
+        return self._kept(self.out / "compress", lambda: carry_out_compression(self._job()))
 
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for train, and for val and test where the recipe has them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean
 
-from tutelage.reports.numbers import counted
+from tutelage.reports.numbers import counted, file_size, times
 from tutelage.reports.page import Highlight, Page, write_report
 from tutelage.reports.sections.behaviour import (
     confidence_section,
@@ -14,6 +14,7 @@ from tutelage.reports.sections.behaviour import (
 )
 from tutelage.reports.sections.models import cost_sections, language_sections
 from tutelage.reports.sections.outcome import outcome_sections, parts_sections
+from tutelage.reports.sections.search import search_section
 from tutelage.reports.sections.training import (
     curves_section,
     data_section,
@@ -32,7 +33,7 @@ from tutelage.reports.verdict import (
     savings,
     sentences,
 )
-from tutelage.results.record import Record
+from tutelage.results.record import Record, SearchRecord
 
 
 def report_record(record: Record, path: Path) -> Path:
@@ -48,6 +49,7 @@ def report_record(record: Record, path: Path) -> Path:
 def record_page(record: Record) -> Page:
     """Return the report of a run or a study as data."""
     sections = (
+        search_section(record),
         *outcome_sections(record),
         *cost_sections(record),
         *language_sections(record),
@@ -80,6 +82,11 @@ def _lead(record: Record) -> str:
         return (
             f"{counted(trial.epochs or 0, 'epoch')}, {counted(trial.steps or 0, 'optimizer step')};"
             f" objective: {arm.learns_from}."
+        )
+    if record.search is not None:
+        return (
+            f"{counted(len(record.search.candidates), 'candidate')}; the chosen student, trained "
+            f"from {counted(len(record.seeds), 'seed')}, against its teacher on test data."
         )
     judged = "" if record.metric is None else f"; judged by {metric_name(record.metric)}"
     return (
@@ -137,8 +144,22 @@ def _highlights(record: Record) -> tuple[Highlight, ...]:
     smaller, faster = savings(record)
     if smaller is not None:
         shown.append(Highlight(smaller, "as many parameters in the teacher"))
-    if faster:
+    if record.search is not None:
+        shown += _as_exported(record.search)
+    elif faster:
         ratios = " / ".join(ratio for ratio, _ in faster)
         sizes = " / ".join("one input" if size == 1 else f"{size} at once" for _, size in faster)
         shown.append(Highlight(ratios, f"as long in the teacher, for {sizes}"))
     return tuple(shown)
+
+
+def _as_exported(search: SearchRecord) -> list[Highlight]:
+    """Return how fast and how large the chosen student is as a file."""
+    chosen = next(each for each in search.candidates if each.is_chosen)
+    found = []
+    if search.latencies:
+        ratio = times(search.latencies[0].median / chosen.latencies[0].median)
+        found.append(Highlight(ratio, "as long in the teacher, for one input"))
+    if chosen.file_bytes is not None:
+        found.append(Highlight(file_size(chosen.file_bytes), "is the exported file"))
+    return found

@@ -6,8 +6,17 @@ from statistics import fmean
 from typing import Literal
 
 from tutelage.evaluation import Interval
-from tutelage.reports.numbers import NONE, counted, percent, signed, significant, times
-from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, Record
+from tutelage.reports.numbers import (
+    NONE,
+    counted,
+    file_size,
+    milliseconds,
+    percent,
+    signed,
+    significant,
+    times,
+)
+from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, Record, SearchRecord
 from tutelage.tasks.metrics import STANDARD
 
 _TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
@@ -19,6 +28,10 @@ Outcome = Literal["gain", "loss", "open"]
 
 def outcome(record: Record) -> Outcome:
     """Return what is shown of the primary arm against its control, or the strongest one."""
+    if record.search is not None:
+        proof = against_teacher(record, record.primary)
+        test = None if proof is None else proof.non_inferiority
+        return "gain" if test is not None and test.shown and not record.leaks else "open"
     found = against_control(record, record.primary)
     interval = None if found is None else found.corrected
     if interval is None or record.leaks:
@@ -36,6 +49,12 @@ def sentences(record: Record) -> tuple[str, ...]:
     metric = record.metric
     if metric is None:
         return (_of_loss(record),)
+    if record.search is not None:
+        against = _against_teacher(record, metric)
+        name = f"On {examples(record)} the student “{record.primary}” is"
+        weak = _weak_teacher(record, metric)
+        parts = (against.replace("It is", name, 1), weak, _as_exported(record.search))
+        return tuple(part for part in parts if part)
     parts = (
         _reached(record, metric),
         _limits(record, metric),
@@ -303,6 +322,19 @@ def _saving(record: Record) -> str:
         )
         parts.append(f"{'take' if several else 'takes'} {spent}")
     return f"{who} {' and '.join(parts)}." if parts else ""
+
+
+def _as_exported(search: SearchRecord) -> str:
+    """Return how fast the chosen student answers as a file, and its size."""
+    chosen = next(each for each in search.candidates if each.is_chosen)
+    ours = chosen.latencies[0].median
+    size = "" if chosen.file_bytes is None else f", a file of {file_size(chosen.file_bytes)},"
+    text = f"As exported{size} it takes {milliseconds(ours)} ms for one input"
+    if not search.latencies:
+        return f"{text}."
+    theirs = search.latencies[0].median
+    faster = f"the teacher {milliseconds(theirs)} ms, {times(theirs / ours)} as long"
+    return f"{text}, {faster}."
 
 
 def _of_loss(record: Record) -> str:

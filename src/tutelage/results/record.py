@@ -193,6 +193,34 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
+class CandidateRecord:
+    """A student that `compress` considered; without a value it was not trained."""
+
+    name: str
+    parameters: int | None
+    file_bytes: int | None
+    latencies: tuple[Latency, ...]  # as exported, for each batch size
+    value: float | None = None  # the deciding metric on validation data
+    gain: float | None = None  # its difference from the teacher's, signed so that more is better
+    low: float | None = None  # the lower end of its 95 % interval over examples
+    steps: int | None = None  # of its longest training
+    seconds: float | None = None  # that it took
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """How a student was found."""
+
+    candidates: tuple[CandidateRecord, ...]  # the slowest first
+    latencies: tuple[Latency, ...]  # of the teacher, exported where it can be; empty if unknown
+    looks: int  # how many trained students were compared on validation data
+    rounds: int
+    seconds: float  # that the rounds took
+    within: bool  # whether the chosen one was within the margin on validation data
+
+
+@dataclass(frozen=True)
 class DecidingMetric:
     """The deciding metric."""
 
@@ -237,6 +265,7 @@ class Record:
     overlaps: tuple[Overlap, ...] = ()  # what each two data sets of a study have in common
     notes: tuple[str, ...] = ()  # what else a reader must know of a study, in sentences
     samples: tuple[ImageSample | TextSample, ...] = ()  # test examples to be looked at
+    search: SearchRecord | None = None  # how the student was found, by `compress`
     task: TaskName = "classes"  # what outputs hold, the name of one of `tutelage.tasks.TASKS`
     format: Literal["tutelage report 4"] = FORMAT
 

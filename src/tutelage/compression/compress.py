@@ -1,0 +1,321 @@
+"""`compress`: from a teacher and data to the exported student, with a proof on test data."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from tutelage._checks import by_name, folder_path, integer, not_negative
+from tutelage.compression.amounts import BYTES, COUNTS, TIMES, amount
+from tutelage.compression.candidates import Measured, read_or_measure
+from tutelage.compression.families import depths
+from tutelage.compression.search import Search
+from tutelage.errors import ArgumentError, DataError, RunFolderError
+from tutelage.evaluation import Metric
+from tutelage.evaluation.intervals import Groups
+from tutelage.exporting import Exported, export
+from tutelage.files import writing
+from tutelage.objectives import Objective
+from tutelage.reports.verdict import shown, verdict
+from tutelage.results.record import (
+    CandidateRecord,
+    Record,
+    SearchRecord,
+    write_record,
+)
+from tutelage.studies import Arm, ReportOptions, Study, Training, study
+from tutelage.teachers import AnyTeacher, Stored
+from tutelage.training import Monitor, label
+
+_LOG = logging.getLogger("tutelage")
+_FIRST_STEPS = 500
+_FAR = 3.0  # standard errors
+
+
+@dataclass(frozen=True, repr=False)
+class Compressed:
+    """The result of `compress`.
+
+    Args:
+        name: The chosen student.
+        study: Its confirmation on test data; `study.results.search` has what was tried.
+        exported: The file.
+        out: The folder.
+    """
+
+    name: str
+    study: Study
+    exported: Exported
+    out: Path
+
+    @property
+    def student(self) -> nn.Module:
+        """The trained student that was exported, in eval mode."""
+        return self.study.student(seed=_best_seed(self.study.results))
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write one self-contained HTML report, with Markdown and JSON beside it; return its path.
+
+        Args:
+            path: Where, ending in `.html`; None for `report.html` in the folder.
+
+        Raises:
+            RunFolderError: A file cannot be written.
+        """
+        return self.study.report(self.out / "report.html" if path is None else path)
+
+    def __str__(self) -> str:
+        """What was chosen, and how it compares with the teacher."""
+        return f"{verdict(self.study.results)}\n{self.exported}"
+
+    __repr__ = __str__
+
+
+def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
+    teacher: AnyTeacher,
+    *,
+    train: object,
+    val: object,
+    test: object,
+    objective: Objective,
+    students: Mapping[str, Callable[[], nn.Module]] | None = None,
+    margin: float | None = None,
+    latency: float | str | None = None,
+    parameters: float | str | None = None,
+    file_size: float | str | None = None,
+    budget: float | str = "1h",
+    steps: int = _FIRST_STEPS,
+    seeds: int = 3,
+    training: Training | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    monitor: Monitor | str | None = None,
+    groups: Groups | None = None,
+    store: bool = True,
+    allow_overlap: bool = False,
+    report: ReportOptions | None = None,
+    out: str | Path,
+) -> Compressed:
+    """Find the fastest student that loses no more than a margin, or the best within limits.
+
+    The teacher is asked once about the training data. All candidates are exported and timed before
+    they are trained. Then they are trained in rounds, each with four times as many steps as the one
+    before, and compared with the teacher on `val`: as soon as one of them is within the margin (the
+    lower end of its 95 % interval over examples), only faster ones are trained for longer, at most
+    half of them in each round. The chosen one is trained anew from several seeds and compared with
+    the teacher on `test`, which chooses nothing, by a test of non-inferiority; see `study`. Killed
+    at any moment, the same call resumes.
+
+    Args:
+        teacher: As for `distill`.
+        train: Training data as for `distill`, with or without labels.
+        val: Labelled data by which a student is chosen. It should be new to the teacher too: on its
+            own training data a teacher is better than it is, and no student within the margin.
+        test: Labelled data for the proof alone, new to the teacher.
+        objective: Of the training, such as `SoftTargets(1)`.
+        students: By name, functions that make a fresh student each: of several depths, widths or
+            families. None for the teacher with fewer of its layers.
+        margin: The largest acceptable loss against the teacher in the deciding metric, such as
+            0.005 of accuracy. Without it, `latency`, `parameters` or `file_size` must be given.
+        latency: The longest time for one example, in seconds or as text: "5ms", or "0.25x" of the
+            teacher's, with one of both as exported.
+        parameters: The largest number of parameters, or as text: "5M", "0.1x".
+        file_size: The largest file, in bytes or as text: "10MB", "0.25x".
+        budget: Time for the search and the proof together, in seconds or as text: "30m", "2h". A
+            round that would exceed it is not begun.
+        steps: Optimizer steps of the first round.
+        seeds: How many trainings the proof rests on.
+        training: Optimizer, batch size, processes and the like; without a scheduler, the cosine.
+            Its `steps` and `keep_best` are not used.
+        metrics: Metrics of your own, as for `distill`.
+        monitor: The deciding metric, as for `study`.
+        groups: As for `study`, of `test`.
+        store: Whether the teacher's outputs for `train` are stored first; not possible for streams.
+        allow_overlap: As for `study`.
+        report: Title and class names of the report.
+        out: Folder for everything: stores, trials, the report and `student.onnx`.
+
+    Returns:
+        The chosen student, its proof and its file.
+
+    Raises:
+        ArgumentError: An argument is outside its range, or no candidate is within the limits.
+        ModelError: No candidate can be exported.
+        TutelageError: As `label` and `study`.
+    """
+    example = "{'small': lambda: nn.Linear(8, 3)}"
+    makers = depths(teacher) if students is None else by_name("students", students, example)
+    if not makers:
+        raise ArgumentError(f"`students` must name at least one, got none; such as {example}")
+    limits = {"latency": latency, "parameters": parameters, "file_size": file_size}
+    if margin is None and all(each is None for each in limits.values()):
+        raise ArgumentError(
+            "`compress` must have a `margin`, `latency`, `parameters` or `file_size`, got none; "
+            "write margin=0.005 for the fastest student that loses at most 0.005 of accuracy"
+        )
+    if margin is not None:
+        not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
+    seconds = amount("budget", budget, TIMES)
+    integer("steps", steps, 1, "it counts the optimizer steps of the first round")
+    integer("seeds", seeds, 2, "one training shows nothing of the others")
+    folder = folder_path(out)
+    with writing(folder, RunFolderError):
+        folder.mkdir(parents=True, exist_ok=True)
+    given = Training() if training is None else training
+    given = replace(given, scheduler=given.scheduler or CosineAnnealingLR)
+
+    found = read_or_measure(folder / "costs.json", makers, teacher, val)
+    costs, of_teacher = found.students, found.teacher
+    allowed = _within(costs, of_teacher, limits)
+    source: AnyTeacher = teacher
+    if store and not isinstance(teacher, (str, Path, Stored)):
+        source = Stored(label(teacher, train, out=folder / "targets", fields=objective))
+    arms = {
+        name: Arm(objective=objective, student=makers[name], teacher=source) for name in allowed
+    }
+    common = partial(
+        study,
+        teacher,
+        train=train,
+        controls={},
+        margin=margin,
+        metrics=metrics,
+        monitor=monitor,
+        allow_overlap=allow_overlap,
+    )
+
+    def one_round(names: Sequence[str], steps: int, number: int) -> Record:
+        try:
+            found = common(
+                makers[names[0]],
+                test=val,
+                arms={name: arms[name] for name in names},
+                seeds=[0],
+                training=replace(given, steps=steps, keep_best=False),
+                primary=names[0],
+                out=folder / "rounds" / f"{number + 1}, {steps} steps",
+            )
+        except DataError as error:  # the study calls it by what it does with it
+            raise DataError(str(error).replace("`test`", "`val`")) from error
+        if not found.results.against_teacher:
+            raise DataError(
+                "`val` must be labelled and the teacher must have outputs for it, so that students "
+                "can be compared with it, got neither; label `val`"
+            )
+        return found.results
+
+    search = Search(
+        {name: costs[name] for name in allowed}, margin, one_round, seconds, seeds,
+        folder / "search.json",
+    )  # fmt: skip
+    chosen = search.run(steps)
+    confirmed = common(
+        makers[chosen],
+        test=test,
+        val=val,
+        arms={chosen: arms[chosen]},
+        seeds=range(1, seeds + 1),
+        training=replace(given, steps=search.scores[chosen][-1].steps),
+        groups=groups,
+        report=report or ReportOptions(title="Compression"),
+        out=folder / "proof",
+    )
+    notes = (*confirmed.results.notes, *_seen_by_teacher(search.teacher, confirmed.results))
+    results = replace(
+        confirmed.results, notes=notes, search=_record(search, costs, of_teacher, chosen)
+    )
+    write_record(results, folder / "results.json")
+    confirmed = replace(confirmed, results=results)
+    student = confirmed.student(seed=_best_seed(results))
+    exported = export(student, val, folder / "student.onnx")
+    return Compressed(chosen, confirmed, exported, folder)
+
+
+def _within(
+    costs: Mapping[str, Measured], teacher: Measured | None, limits: Mapping[str, Any]
+) -> list[str]:
+    """Return the candidates within the limits.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    units = {"latency": TIMES, "parameters": COUNTS, "file_size": BYTES}
+    kinds = {
+        "latency": lambda each: each.seconds,
+        "parameters": lambda each: each.parameters,
+        "file_size": lambda each: each.file_bytes,
+    }
+    found = list(costs)
+    for name, given in limits.items():
+        if given is None:
+            continue
+        cost = kinds[name]
+        most = amount(name, given, units[name], None if teacher is None else cost(teacher))
+        found = [each for each in found if cost(costs[each]) <= most]
+        if not found:
+            least = min(map(cost, costs.values()))
+            raise ArgumentError(
+                f"`{name}` must leave at least one of the students, got {given!r} = {most:.3g}, "
+                f"and the least is {least:.3g}; allow more, or add smaller students"
+            )
+    return found
+
+
+def _record(
+    search: Search, costs: Mapping[str, Measured], teacher: Measured | None, chosen: str
+) -> SearchRecord:
+    candidates = tuple(
+        CandidateRecord(
+            name,
+            cost.parameters,
+            cost.file_bytes,
+            cost.latencies,
+            **(vars(search.scores[name][-1]) if name in search.scores else {}),
+            is_chosen=name == chosen,
+        )
+        for name, cost in costs.items()
+    )
+    return SearchRecord(
+        candidates,
+        latencies=() if teacher is None else teacher.latencies,
+        looks=sum(map(len, search.scores.values())),
+        rounds=search.rounds,
+        seconds=search.seconds,
+        within=search.passes(chosen),
+    )
+
+
+def _seen_by_teacher(on_val: float, results: Record) -> list[str]:
+    """Say so where a teacher is so much better on `val` that it was probably trained on it."""
+    metric, teacher, sizes = results.metric, results.teacher, results.examples
+    if metric is None or teacher is None or not metric.is_fraction or not metric.higher:
+        return []
+    on_test = teacher.metrics[metric.name]
+    variance = sum(on_test * (1 - on_test) / sizes[name] for name in ("val", "test"))
+    if on_val - on_test < _FAR * math.sqrt(variance):
+        return []
+    note = (
+        f"The teacher has {shown(on_val, metric)} on `val` and {shown(on_test, metric)} on `test`, "
+        "as if it had been trained on `val`. Students were compared there with a teacher that is "
+        "better than on new data, so that a faster one may be within the margin: give `val` that "
+        "is new to it."
+    )
+    _LOG.warning(note)
+    return [note]
+
+
+def _best_seed(record: Record) -> int | None:
+    """Return the seed whose student is the best on validation data."""
+    metric, trials = record.metric, record.arm(record.primary).trials
+    known = [each for each in trials if each.val is not None]
+    if metric is None or not known:
+        return trials[0].seed
+    sign = 1 if metric.higher else -1
+    return max(known, key=lambda each: sign * (each.val or 0.0)).seed

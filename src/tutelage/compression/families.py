@@ -1,0 +1,62 @@
+"""Students to try where the user names none: fewer layers of the teacher, networks for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from tutelage.errors import ArgumentError, TutelageError
+from tutelage.layers.blocks import blocks
+from tutelage.layers.wrapper import unwrapped
+from tutelage.students import keep_layers
+
+TABLE_WIDTHS = ((256, 256), (128, 128), (64, 64), (32, 32), (16, 16), (16,), ())
+"""Of the hidden layers of networks for tables; the last one is linear."""
+_SHARES = (3 / 4, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 12)
+
+
+def depths(teacher: object) -> dict[str, Callable[[], nn.Module]]:
+    """Return students with some of the teacher's repeated blocks, evenly spaced, by name.
+
+    Each begins with the teacher's weights. The first and the last block are kept where there are
+    several, since they take the embeddings and give what the head expects.
+
+    Raises:
+        ArgumentError: The teacher is not a module whose blocks can be found.
+
+    >>> [*depths(nn.Sequential(*[nn.Linear(2, 2) for _ in range(6)]))]
+    ['4 of 6 layers', '3 of 6 layers', '2 of 6 layers', '1 of 6 layers']
+    """
+    advice = "name students, such as students={'small': make_small, 'smaller': make_smaller}"
+    if not isinstance(teacher, nn.Module):
+        raise ArgumentError(
+            "`students` must be given for a teacher that is not a PyTorch module, got none; "
+            f"{advice}"
+        )
+    try:
+        number = len(blocks(unwrapped(teacher)))
+    except TutelageError as error:
+        raise ArgumentError(
+            f"`students` must be given where a teacher's layers cannot be chosen from ({error}); "
+            f"{advice}"
+        ) from error
+    counts = sorted({max(1, round(share * number)) for share in _SHARES} - {number}, reverse=True)
+    return {
+        f"{count} of {number} layers": partial(_kept, teacher, spread(number, count))
+        for count in counts
+    }
+
+
+def spread(number: int, count: int) -> list[int]:
+    """Return the places of `count` of so many blocks, evenly spaced from the first to the last.
+
+    >>> spread(12, 6), spread(12, 1)
+    ([0, 2, 4, 7, 9, 11], [0])
+    """
+    return [round(at * (number - 1) / max(1, count - 1)) for at in range(count)]
+
+
+def _kept(teacher: nn.Module, kept: list[int]) -> nn.Module:
+    return keep_layers(teacher, kept).student

@@ -1,0 +1,179 @@
+"""Rounds of training, in which ever fewer candidates are trained for ever longer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from time import monotonic
+
+from tutelage.compression.candidates import Measured
+from tutelage.errors import RunFolderError, in_short
+from tutelage.files import write_json
+from tutelage.results.record import Record
+
+_LOG = logging.getLogger("tutelage")
+LONGER = 4
+"""By what the steps of a candidate are multiplied in its next round."""
+_NOISE = 1.1  # times of the same model differ so much
+Train = Callable[[Sequence[str], int, int], Record]
+"""Trains some candidates: their names, optimizer steps, and the number of the round."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a candidate was on validation data after a training.
+
+    Args:
+        value: The deciding metric.
+        gain: The difference from the teacher, signed so that more is better.
+        low: The lower end of its 95 % interval over examples; the difference where it has none.
+        steps: Of that training.
+        seconds: That it took.
+    """
+
+    value: float
+    gain: float
+    low: float
+    steps: int
+    seconds: float
+
+
+@dataclass
+class Search:
+    """Finds the fastest candidate within a margin, or the best one.
+
+    Successive halving (Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943): the better
+    half of a round's candidates is trained again, with four times as many steps. With a margin only
+    those are of interest that are faster than the fastest one within it, also if they were left
+    behind before. A candidate is given up if what it lacks is more than what it gained in its last
+    round, where each round is expected to gain at most half as much as the one before.
+
+    Args:
+        costs: Of all candidates, by name.
+        margin: The largest acceptable loss against the teacher; None to look for the best.
+        train: Trains candidates, and returns the record of that study.
+        budget: Seconds for all rounds and the confirmation.
+        confirmations: How many trainings of the chosen candidate the confirmation needs.
+        file: Where the times of finished rounds are noted, so that the same call makes the same
+            decisions.
+
+    Attributes:
+        scores: By name, of each training of a candidate.
+        rounds: How many there were.
+        seconds: That they took.
+        teacher: The teacher's value on validation data.
+    """
+
+    costs: Mapping[str, Measured]
+    margin: float | None
+    train: Train
+    budget: float
+    confirmations: int
+    file: Path
+    scores: dict[str, list[Score]] = field(default_factory=dict)
+    rounds: int = 0
+    seconds: float = 0.0
+    teacher: float = math.nan
+
+    def run(self, steps: int) -> str:
+        """Carry out the rounds, the first with all candidates; return the chosen one."""
+        noted, names = self._noted(), [*self.costs]
+        while names:
+            begun = monotonic()
+            for number, group in groupby(names, lambda name: self._next_steps(name, steps)):
+                self._read(self.train([*group], number, self.rounds), number)
+            if len(noted) == self.rounds:
+                noted.append(monotonic() - begun)
+                write_json(self.file, {"seconds of rounds": noted})
+            self.seconds += noted[self.rounds]
+            self.rounds += 1
+            names = self._next_names(len(names))
+            if names and not self._affordable(names):
+                _LOG.info("The budget ends the search after %d rounds.", self.rounds)
+                break
+        return self.chosen
+
+    @property
+    def chosen(self) -> str:
+        """The fastest candidate within the margin, else the best; of equals the faster one.
+
+        Of those within the margin whose times differ by less than a tenth, the smallest.
+        """
+        if passing := [name for name in self.scores if self.passes(name)]:
+            limit = _NOISE * min(self.costs[name].seconds for name in passing)
+            near = [name for name in passing if self.costs[name].seconds <= limit]
+            return min(near, key=lambda n: (self.costs[n].parameters, self.costs[n].seconds))
+        return max(self.scores, key=lambda name: (self._gain(name), -self.costs[name].seconds))
+
+    def passes(self, name: str) -> bool:
+        """Whether a candidate's interval on validation data lies within the margin."""
+        return self.margin is not None and self.scores[name][-1].low > -self.margin
+
+    def _gain(self, name: str) -> float:
+        return self.scores[name][-1].gain
+
+    def _next_steps(self, name: str, first: int) -> int:
+        return LONGER * self.scores[name][-1].steps if name in self.scores else first
+
+    def _next_names(self, last: int) -> list[str]:
+        """Return which candidates to train for longer, at most half as many as in the last round.
+
+        In groups of equal steps, of which the first is the shortest.
+        """
+        chosen = self.chosen
+        limit = self.costs[chosen].seconds if self.passes(chosen) else math.inf
+        left = [
+            name
+            for name, cost in self.costs.items()
+            if cost.seconds < limit and not self.passes(name) and not self._hopeless(name)
+        ]
+        if self.margin is None:  # one that was worse at fewer steps is not taken up again
+            most = max(each[-1].steps for each in self.scores.values())
+            left = [name for name in left if self.scores[name][-1].steps == most]
+            left = [] if last == 1 else left
+        best = sorted(left, key=lambda name: (-self._gain(name), self.costs[name].seconds))
+        best = best[: math.ceil(last / 2)]
+        in_order = [name for name in self.costs if name in best]
+        return sorted(in_order, key=lambda name: self.scores[name][-1].steps)
+
+    def _hopeless(self, name: str) -> bool:
+        if self.margin is None or len(self.scores[name]) == 1:
+            return False
+        before, last = self.scores[name][-2:]
+        return -self.margin - last.low > max(0.0, last.gain - before.gain)
+
+    def _read(self, record: Record, steps: int) -> None:
+        against = {each.arm: each for each in record.against_teacher}
+        if record.teacher is not None and record.metric is not None:
+            self.teacher = record.teacher.metrics[record.metric.name]
+        for arm in record.arms:
+            trial, metric = arm.trials[0], record.metric
+            value = math.nan if metric is None else trial.metrics[metric.name]
+            found = against[arm.name]
+            gain = found.differences[0]
+            low = gain if found.interval is None else found.interval.low
+            score = Score(value, gain, low, steps, trial.seconds)
+            self.scores.setdefault(arm.name, []).append(score)
+
+    def _affordable(self, names: Sequence[str]) -> bool:
+        """Tell whether a longer round, and the confirmation after it, fit into what is left."""
+        times = [LONGER * self.scores[name][-1].seconds for name in names]
+        return self.seconds + sum(times) + self.confirmations * max(times) <= self.budget
+
+    def _noted(self) -> list[float]:
+        """Return how long each finished round took, from an earlier call."""
+        if not self.file.exists():
+            return []
+        try:
+            found = json.loads(self.file.read_text(encoding="utf-8"))["seconds of rounds"]
+            return [float(each) for each in found]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{self.file} must hold the times of finished rounds, got {in_short(error)}; "
+                "remove it to measure them again"
+            ) from error

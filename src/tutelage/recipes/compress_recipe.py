@@ -1,0 +1,80 @@
+"""The compression of a recipe: students to try, and how they are trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tutelage.compression import Compressed, compress
+from tutelage.compression.families import TABLE_WIDTHS
+from tutelage.errors import RecipeError
+from tutelage.objectives import BinaryTargets, Objective, OutputRegression, SoftTargets
+from tutelage.recipes.job import Job
+from tutelage.recipes.model import StudentSpec
+from tutelage.studies import ReportOptions, Training
+
+_COMMON = ("batch_size", "optimizer", "scheduler", "engine")
+_SHARED = ("metrics", "monitor")
+
+
+def carry_out_compression(job: Job) -> Compressed:
+    """Search for the student of a recipe, or resume that."""
+    given: Any = job.model.compress
+    if given is None:
+        raise job.missing("compress", "such as {margin: 0.005}")
+    job.load()
+    build, settings, data = job.build, job.settings, job.data
+    for name in ("val", "test"):
+        if getattr(data, name) is None:
+            raise RecipeError(
+                f"{job.document.where(('data',))}: `data` must have validation and test data for "
+                f"`compress`, got no {name}; add `{name}:`, of rows that the teacher has not seen"
+            )
+    teacher = job.teacher()
+    if teacher is None:
+        raise job.missing("teacher", "the model that is to become smaller")
+    job.look_at_teacher()
+    job.check_classes("compress", data)
+    own = build.arguments(given.training, ("compress", "training"))
+    with build.named("compress", "training"), build.at(("compress", "training"), Exception):
+        training = Training(**{name: settings[name] for name in _COMMON if name in settings} | own)
+    report = {"title": f"Compression of {job.out.name}", "class_names": data.classes}
+    report |= build.arguments(given.report, ("compress", "report"))
+    with build.named("compress"):
+        return compress(
+            teacher,
+            train=data.train,
+            val=data.val,
+            test=data.test,
+            objective=_objective(job),
+            students=_students(job, given.students),
+            training=training,
+            report=ReportOptions(**report),
+            groups=data.groups,
+            out=job.out / "compress",
+            **{name: settings[name] for name in _SHARED if name in settings}
+            | build.arguments(given, ("compress",), omit=("students", "training", "report")),
+        )
+
+
+def _students(job: Job, given: dict[str, StudentSpec] | None) -> dict[str, Any] | None:
+    """Return what makes each student; None for those that `compress` makes of the teacher."""
+    place = ("compress", "students")
+    if given is None and job.data.columns is not None:
+        widths = {" x ".join(map(str, each)) or "linear": [*each] for each in TABLE_WIDTHS}
+        given = {
+            name: StudentSpec.model_validate({"mlp": {"hidden": each}})
+            for name, each in widths.items()
+        }
+    if given is None:
+        return None
+    return {name: job.build.student_maker(each, (*place, name)) for name, each in given.items()}
+
+
+def _objective(job: Job) -> Objective:
+    """Return the recipe's objective, else the usual one for its labels."""
+    if found := job.objectives.get("objective"):
+        return found
+    usual = {"values": OutputRegression, "binary": BinaryTargets}
+    kind = usual.get(job.data.kind or "")
+    # The probabilities of trees are those of labels; softened ones would be of nothing.
+    return kind() if kind else SoftTargets(1 if job.data.columns is not None else 4)

@@ -1,0 +1,100 @@
+"""How `compress` found the student: all candidates by quality and time, and what each took."""
+
+from __future__ import annotations
+
+from tutelage.reports.figures import Line, trade_off
+from tutelage.reports.numbers import (
+    NONE,
+    count,
+    counted,
+    file_size,
+    milliseconds,
+    significant,
+    times,
+)
+from tutelage.reports.page import Figure, Row, Section, Table
+from tutelage.reports.verdict import difference, metric_name, shown
+from tutelage.results.record import CandidateRecord, DecidingMetric, Record, SearchRecord
+
+_MOST_DRAWN = 24
+
+
+def search_section(record: Record) -> Section | None:
+    """Return the candidates and how the chosen one was found; None where there was no search."""
+    search, metric = record.search, record.metric
+    if search is None or metric is None:
+        return None
+    chosen = next(each for each in search.candidates if each.is_chosen)
+    kept = record.margin is not None and not search.within
+    text = (
+        f"{counted(len(search.candidates), 'candidate')}, {counted(search.rounds, 'round')} of "
+        f"training in {significant(search.seconds / 60)} minutes; students were compared with the "
+        f"teacher on validation data {counted(search.looks, 'time')}. The test data chose nothing.",
+        "No candidate was within the margin on validation data; the best of them was chosen. "
+        "Longer training (`budget`), larger students, or more inputs for the teacher to label may "
+        "help."
+        if kept
+        else "",
+    )
+    rows = [_row(each, search, metric, wanted=record.margin) for each in search.candidates]
+    place = search.candidates.index(chosen)
+    note = (
+        "Times are medians of the exported models on "
+        f"{counted(chosen.latencies[0].threads, 'CPU thread')}. Differences from the teacher are "
+        "those on validation data after the longest training, with the lower end of their 95 % "
+        "interval over examples."
+    )
+    table = Table("Candidates, the slowest first", rows, note, emphasis=place)
+    return Section("Search", tuple(filter(None, text)), table, _front(search, metric))
+
+
+def _row(
+    each: CandidateRecord, search: SearchRecord, metric: DecidingMetric, wanted: float | None
+) -> Row:
+    within = NONE
+    if wanted is not None and each.low is not None:
+        within = "yes" if each.low > -wanted else "no"
+    theirs = [time.median for time in search.latencies[:1]]
+    return [
+        ("Student", each.name),
+        (
+            metric_name(metric).capitalize(),
+            NONE if each.value is None else shown(each.value, metric),
+        ),
+        ("Against\nthe teacher", NONE if each.gain is None else difference(each.gain, metric)),
+        ("Lower end", NONE if each.low is None else difference(each.low, metric)),
+        ("Within\nmargin", within),
+        ("Batch 1\nms", milliseconds(each.latencies[0].median)),
+        ("Teacher's\ntime", times(theirs[0] / each.latencies[0].median) if theirs else NONE),
+        ("Parameters", NONE if each.parameters is None else count(each.parameters)),
+        ("File", NONE if each.file_bytes is None else file_size(each.file_bytes)),
+        ("Steps", NONE if each.steps is None else f"{each.steps:,}"),
+    ]
+
+
+def _front(search: SearchRecord, metric: DecidingMetric) -> tuple[Figure, ...]:
+    """Return quality against time, the teacher at zero."""
+    scale = metric.scale
+    known = [each for each in search.candidates if each.gain is not None]
+    lines = [
+        Line(
+            f"{each.name}, chosen" if each.is_chosen else each.name,
+            [1000 * each.latencies[0].median],
+            [scale * (each.gain or 0.0)],
+            [scale * (each.low if each.low is not None else each.gain or 0.0)],
+            [scale * (each.gain or 0.0)],
+            look=1 + place,
+        )
+        for place, each in enumerate(known[:_MOST_DRAWN])
+    ]
+    if search.latencies:
+        lines.insert(0, Line("teacher", [1000 * search.latencies[0].median], [0.0], look=0))
+    unit = "points above the teacher" if metric.is_fraction else "better than the teacher by"
+    return (
+        Figure(
+            trade_off(lines, f"{metric_name(metric)}: {unit}"),
+            "Quality on validation data against time",
+            "Bars go down to the lower end of the 95 % interval. Each student is shown after its "
+            "longest training.",
+        ),
+    )

@@ -1,0 +1,367 @@
+"""From a teacher and data to a file, with the proof."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from shutil import copy
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import TensorDataset
+from typer.testing import CliRunner
+
+import tutelage as tl
+from tutelage.cli import app
+from tutelage.evaluation import NonInferiority
+from tutelage.reports.report import record_page
+from tutelage.results.record import SearchRecord, read_record
+
+QUIET = tl.Engine(device="cpu", progress=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tutelage.studies.conclude._SECONDS", 0.002)
+        patch.setattr("tutelage.studies.conclude._ROUNDS", 2)
+        yield
+    torch.set_num_threads(before)
+
+
+def network(*widths: int) -> nn.Sequential:
+    return tl.students.mlp(64, 10, hidden=widths)
+
+
+class Blind(nn.Module):
+    """A student that sees one pixel, in the corner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 10)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.linear(inputs[:, :1])
+
+
+class Digits:
+    """Digits in three parts, a teacher that was trained on the first, and three students."""
+
+    def __init__(self) -> None:
+        pixels, labels = load_digits(return_X_y=True)
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        self.inputs = torch.tensor(pixels, dtype=torch.float32)[order] / 16
+        self.labels = torch.tensor(labels)[order]
+        self.train, self.val, self.test = self.part(0, 700), self.part(700, 1200), self.part(1200)
+        torch.manual_seed(0)
+        self.teacher = network(128, 128)
+        tl.fit(self.teacher, train=self.train, epochs=8, engine=QUIET)
+
+    def part(self, first: int, last: int | None = None) -> TensorDataset:
+        return TensorDataset(self.inputs[first:last], self.labels[first:last])
+
+    def compress(self, out: Path, **changes) -> tl.Compressed:
+        options = {
+            "train": self.train,
+            "val": self.val,
+            "test": self.test,
+            "objective": tl.SoftTargets(4),
+            "students": {
+                "wide": lambda: network(512, 512),
+                "narrow": lambda: network(24),
+                "blind": Blind,
+            },
+            "margin": 0.06,
+            "budget": "1h",
+            "steps": 100,
+            "seeds": 2,
+            "training": tl.Training(optimizer=partial(torch.optim.Adam, lr=1e-2), engine=QUIET),
+            "out": out,
+        }
+        return tl.compress(self.teacher, **(options | changes))
+
+
+def search_of(compressed: tl.Compressed) -> SearchRecord:
+    assert compressed.study.results.search is not None
+    return compressed.study.results.search
+
+
+def proof_of(compressed: tl.Compressed) -> NonInferiority:
+    (found,) = compressed.study.results.against_teacher
+    assert found.non_inferiority is not None
+    return found.non_inferiority
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    return Digits()
+
+
+@pytest.fixture(scope="module")
+def compressed(digits, tmp_path_factory) -> tl.Compressed:
+    return digits.compress(tmp_path_factory.mktemp("digits") / "run")
+
+
+def test_the_fastest_student_within_the_margin_is_chosen_and_proved(compressed):
+    results = compressed.study.results
+    found = {each.name: each for each in search_of(compressed).candidates}
+    assert set(found) == {"wide", "narrow", "blind"}
+    assert [each.latencies[0].median for each in search_of(compressed).candidates] == sorted(
+        (each.latencies[0].median for each in found.values()), reverse=True
+    )
+    within = [each for each in found.values() if each.low is not None and each.low > -0.06]
+    assert compressed.name == min(within, key=lambda each: each.latencies[0].median).name
+    assert compressed.name == "narrow"
+    assert search_of(compressed).within
+    assert [each.is_chosen for each in found.values()].count(True) == 1
+    assert proof_of(compressed).margin == 0.06
+    assert results.seeds == (1, 2)  # the search used another
+    assert results.examples == {"val": 500, "test": 597}
+    assert results.arm("narrow").trials[0].steps == pytest.approx(found["narrow"].steps, rel=0.1)
+
+
+def test_costs_are_those_of_the_exported_file(compressed):
+    chosen = next(each for each in search_of(compressed).candidates if each.is_chosen)
+    assert chosen.parameters == sum(each.numel() for each in compressed.student.parameters())
+    assert chosen.file_bytes == pytest.approx(compressed.exported.file_bytes, rel=0.02)
+    assert [each.batch_size for each in chosen.latencies] == [1, 32]
+    assert [each.batch_size for each in search_of(compressed).latencies] == [1, 32]
+
+
+def test_the_file_gives_the_student_s_outputs_without_this_library(compressed, digits, tmp_path):
+    np.save(tmp_path / "inputs.npy", digits.inputs[:9].numpy())
+    program = f"""
+import sys, numpy as np, onnxruntime
+session = onnxruntime.InferenceSession({str(compressed.exported.path)!r})
+np.save("outputs.npy", session.run(None, {{"input": np.load("inputs.npy")}})[0])
+assert not {{"torch", "tutelage"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    with torch.no_grad():
+        expected = compressed.student(digits.inputs[:9])
+    found = torch.from_numpy(np.load(tmp_path / "outputs.npy"))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_exported_student_is_the_best_seed_on_validation_data(compressed):
+    trials = compressed.study.results.arm("narrow").trials
+    best = max(trials, key=lambda each: each.val)
+    expected = compressed.study.student(seed=best.seed)
+    for one, other in zip(compressed.student.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_same_call_trains_nothing_again(compressed, digits):
+    again = digits.compress(compressed.out)
+    # Training anew would have taken another time, to the microsecond.
+    assert again.study.results.arms == compressed.study.results.arms
+    before, after = (search_of(each).candidates for each in (compressed, again))
+    times = {each.name: each.seconds for each in before}
+    assert {each.name: each.seconds for each in after} == times
+    assert again.study.results.against_teacher == compressed.study.results.against_teacher
+
+
+@pytest.fixture
+def out(compressed, tmp_path) -> Path:
+    """Return a folder in which the students were measured already."""
+    copy(compressed.out / "costs.json", tmp_path)
+    return tmp_path
+
+
+def test_interrupted_anywhere_it_ends_with_the_same_student(compressed, digits, out, monkeypatch):
+    home = sys.modules["tutelage.compression.compress"]
+    whole, done = home.study, []
+
+    def failing(*args, **kwargs):
+        if len(done) in (1, 3):
+            done.append("interrupted")
+            raise KeyboardInterrupt
+        done.append("done")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(home, "study", failing)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            digits.compress(out)
+    found = digits.compress(out)
+    assert done.count("interrupted") == 2
+    assert found.name == compressed.name
+    assert found.study.results.arm("narrow").values("accuracy") == (
+        compressed.study.results.arm("narrow").values("accuracy")
+    )
+
+
+def test_the_report_shows_what_was_tried_and_the_verdict(compressed):
+    page = compressed.report()
+    text = page.with_suffix(".md").read_text()
+    record = read_record(compressed.out / "results.json")
+    shown = record_page(record)
+    assert "student “narrow” is" in shown.verdict
+    assert "its teacher's" in shown.verdict
+    assert "stated beforehand" in shown.verdict
+    assert "As exported, a file of" in shown.reasons
+    assert shown.outcome == ("gain" if proof_of(compressed).shown else "open")
+    assert "3 candidates" in shown.lead
+    section = next(each for each in shown.sections if each.heading == "Search")
+    assert "The test data chose nothing." in section.text[0]
+    assert section.table is not None
+    names = [row[0][1] for row in section.table.rows]
+    assert sorted(names) == ["blind", "narrow", "wide"]
+    assert "narrow, chosen" in text
+    assert "strongest control" not in text
+    assert str(compressed).startswith(shown.verdict)
+
+
+def test_without_a_margin_the_best_within_the_limits_is_chosen(digits, out):
+    found = digits.compress(out, margin=None, parameters="0.1x", steps=40, seeds=2)
+    teacher = sum(each.numel() for each in digits.teacher.parameters())
+    candidates = {each.name: each for each in search_of(found).candidates}
+    assert candidates["wide"].value is None  # too large, and so not trained
+    assert found.name == "narrow"
+    assert (candidates["narrow"].parameters or teacher) <= 0.1 * teacher
+    assert candidates["blind"].steps == 40
+    assert candidates["narrow"].steps == 160
+    assert found.study.results.against_teacher[0].non_inferiority is None
+    table = record_page(found.study.results).sections[0].table
+    assert table is not None
+    assert "Within\nmargin" not in table.heads
+
+
+def test_limits_that_no_student_keeps_are_refused_before_any_training(digits, out):
+    with pytest.raises(tl.ArgumentError, match="`parameters` must leave at least one of the"):
+        digits.compress(out, parameters=5)
+    assert not (out / "rounds").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"margin": None}, "must have a `margin`, `latency`, `parameters` or `file_size`"),
+        ({"margin": -0.1}, "`margin` must"),
+        ({"budget": "soon"}, "`budget` must be a number above zero"),
+        ({"seeds": 1}, "`seeds` must"),
+        ({"students": {}}, "`students` must"),
+    ],
+)
+def test_bad_arguments_are_refused(digits, tmp_path, changes, message):
+    with pytest.raises(tl.ArgumentError, match=message):
+        digits.compress(tmp_path / "run", **changes)
+
+
+class Unexportable(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - as its base has it
+        found = super().forward(input)
+        return found if float(found.sum()) > 1e9 else found + 0
+
+
+def test_students_that_cannot_be_exported_are_left_out(digits, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        found = digits.compress(
+            tmp_path / "run",
+            students={"odd": lambda: Unexportable(64, 10), "linear": lambda: nn.Linear(64, 10)},
+            margin=0.5, steps=20,
+        )  # fmt: skip
+    assert found.name == "linear"
+    assert "Student 'odd' is left out" in caplog.text
+    with pytest.raises(tl.ModelError, match="at least one student must be exported to ONNX"):
+        digits.compress(tmp_path / "none", students={"odd": lambda: Unexportable(64, 10)})
+
+
+def test_examples_that_are_in_val_and_in_train_are_named_so(digits, out):
+    with pytest.raises(tl.DataError, match="`train` and `val` must have no examples in common"):
+        digits.compress(out, val=digits.train)
+
+
+def test_a_teacher_that_has_seen_the_validation_data_is_told(digits, tmp_path, caplog):
+    torch.manual_seed(0)
+    teacher = network(64)
+    noise = torch.randint(0, 10, (600,))
+    seen = TensorDataset(digits.inputs[:600], noise)
+    tl.fit(teacher, train=seen, epochs=150, engine=QUIET)
+    with caplog.at_level(logging.WARNING):
+        found = tl.compress(
+            teacher, train=TensorDataset(digits.inputs[300:600], noise[300:]),
+            val=TensorDataset(digits.inputs[:300], noise[:300]),
+            test=TensorDataset(digits.inputs[600:900], torch.randint(0, 10, (300,))),
+            objective=tl.SoftTargets(4), students={"linear": lambda: nn.Linear(64, 10)},
+            margin=0.5, steps=20, seeds=2, training=tl.Training(engine=QUIET), out=tmp_path,
+        )  # fmt: skip
+    assert "as if it had been trained on `val`" in caplog.text
+    assert "as if it had been trained on `val`" in found.study.results.notes[-1]
+
+
+class Deep(nn.Module):
+    """A network of repeated blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 16)
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(4)])
+        self.last = nn.Linear(16, 10)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = self.first(inputs)
+        for each in self.blocks:
+            inputs = each(inputs)
+        return self.last(inputs)
+
+
+def test_without_students_the_teacher_s_layers_are_thinned_out(digits, tmp_path):
+    teacher = Deep()
+    tl.fit(teacher, train=digits.train, epochs=8, engine=QUIET)
+    found = tl.compress(
+        teacher, train=digits.train, val=digits.val, test=digits.test,
+        objective=tl.SoftTargets(4), margin=0.5, steps=20, seeds=2,
+        training=tl.Training(engine=QUIET), out=tmp_path,
+    )  # fmt: skip
+    names = {each.name for each in search_of(found).candidates}
+    assert names == {"3 of 4 layers", "2 of 4 layers", "1 of 4 layers"}
+    assert isinstance(found.student, Deep)
+
+
+def test_students_must_be_named_for_a_teacher_without_layers(digits, tmp_path):
+    with pytest.raises(tl.ArgumentError, match="`students` must be given"):
+        digits.compress(tmp_path, students=None)
+
+
+def test_a_recipe_of_a_table_needs_only_a_margin(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"one": random.normal(size=900), "two": random.normal(size=900)})
+    label = np.where((frame["one"] > 0.3) ^ (frame["two"] > -0.2), "yes", "no")
+    model = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1)
+    model.fit(frame.to_numpy()[:500], label[:500])
+    model.booster_.save_model(tmp_path / "teacher.txt")
+    frame = frame.assign(label=label)
+    for name, part in {"train": frame[:500], "val": frame[500:700], "test": frame[700:]}.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    (tmp_path / "small.yaml").write_text(
+        "teacher: teacher.txt\n"
+        "data: {train: train.csv, val: val.csv, test: test.csv, label: label}\n"
+        "training: {engine: {device: cpu, progress: false}, optimizer: {AdamW: {lr: 0.01}}}\n"
+        "compress: {margin: 0.2, steps: 60, seeds: 2}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tutelage.recipes.compress_recipe.TABLE_WIDTHS", ((16,), ()))
+    result = CliRunner().invoke(app, ["compress", "small.yaml", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout[result.stdout.index("{") :])
+    assert Path(found["file"]).is_file()
+    assert Path(found["report"]).is_file()
+    assert found["chosen"] in ("16", "linear")
+    assert "its teacher's" in found["verdict"]
+    missing = "teacher: teacher.txt\ndata: {train: train.csv, val: val.csv, label: label}\n"
+    (tmp_path / "bad.yaml").write_text(missing + "compress: {margin: 0.2}\n")
+    result = CliRunner().invoke(app, ["compress", "bad.yaml"])
+    assert result.exit_code == 1
+    assert "got no test" in result.output
