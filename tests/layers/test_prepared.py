@@ -142,7 +142,7 @@ def test_the_models_own_loss_is_taken_of_prepared_inputs():
 def test_a_distiller_of_prepared_models_is_compiled_whole():
     def images(size):
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        return Prepared(model, ImageInputs(size, size, 0.5, 0.5, "bicubic"))
+        return Prepared(model, ImageInputs(size, size, 0.5, 0.5, "bilinear"))
 
     batch = tl.Batch(torch.rand(4, 3, 20, 20), torch.arange(4))
     objective = tl.SoftTargets(2) + tl.HardLabels()

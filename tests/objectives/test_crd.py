@@ -1,4 +1,3 @@
-import copy
 import math
 from functools import partial
 
@@ -8,7 +7,6 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from compiling import compilers_warnings, needs_compiler
 from objective_samples import LAYER_MAPS, VECTORS, Formula, LayerSample
 from texts import Text, Texts
 from tutelage.errors import ArgumentError, ModelError
@@ -222,23 +220,6 @@ def test_heads_and_memory_are_in_the_checkpoints(tmp_path, clip):
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert whole["embeddings.0.memory.added"] == 4 * 48
-
-
-@needs_compiler
-@compilers_warnings
-def test_in_a_compiled_loop_the_gradient_is_of_the_memory_before_the_batch():
-    """PyTorch 2.13 would copy the memory once more for it, after the batch came in."""
-    objective = built(dim=8, memory=64)
-    generator = torch.Generator().manual_seed(5)
-    plain, compiled = copy.deepcopy(objective), torch.compile(objective)
-    for _ in range(5):  # the memory is full after the last
-        student = torch.randn(16, 6, generator=generator).requires_grad_()
-        teacher = Signals(torch.randn(16, 8, generator=generator))
-        gradients = [
-            torch.autograd.grad(each(Signals(student), teacher, Batch(student)).sum(), student)
-            for each in (plain, compiled)
-        ]
-        torch.testing.assert_close(*gradients)
 
 
 def test_matches_examples_that_it_was_not_trained_on():

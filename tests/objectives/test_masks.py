@@ -162,13 +162,16 @@ def test_half_precision_is_computed_in_float32(make, old, new, dtype):
 
 
 @compilers_warnings
-@EVERY
-@SIZES
-def test_compiled_it_is_the_same_in_one_graph(make, old, new):
+@pytest.mark.parametrize(
+    ("make", "old"),
+    [("feature_match", (3, 3)), ("vkd", (12, 18)), ("attention_transfer", (12, 18)),
+     ("cwd", (6, 9)), ("skd", (12, 18))],
+)  # fmt: skip
+def test_compiled_it_is_the_same_in_one_graph(make, old):
     torch._dynamo.reset()
     counters.clear()
-    student, teacher = sides(old, new)
-    objective = built(make, student, teacher)
+    student, teacher = sides(old, (6, 9))
+    objective = built(KINDS[make], student, teacher)
     student.requires_grad_()
     found = []
     for each in (objective, torch.compile(objective, backend="aot_eager", fullgraph=True)):

@@ -21,7 +21,7 @@ SAMPLES = [
 # On a grid, so that a node is either plainly something or nothing at all.
 GRID = st.integers(-8, 8).map(lambda k: k / 2)
 FEATURES = st.tuples(
-    arrays(np.float64, (2, 3, 4, 6), elements=GRID), arrays(np.float64, (2, 5, 8, 4), elements=GRID)
+    arrays(np.float64, (2, 2, 2, 4), elements=GRID), arrays(np.float64, (2, 3, 4, 2), elements=GRID)
 )
 SCALES = st.floats(1e-3, 1e3)
 

@@ -44,7 +44,7 @@ def test_stays_orthonormal_through_training(optimizer, clip, narrow, wide):
     inputs, targets = torch.randn(32, narrow), torch.randn(32, wide)
     steps = OPTIMIZERS[optimizer](module.parameters())
     before = module.matrix().detach()
-    for _ in range(100):
+    for _ in range(50):
         steps.zero_grad()
         (module(inputs) - targets).square().mean().backward()
         if clip is not None:
@@ -55,8 +55,9 @@ def test_stays_orthonormal_through_training(optimizer, clip, narrow, wide):
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("narrow", "wide"), [(4, 6), (6, 4), (5, 5)])
+@pytest.mark.parametrize(
+    ("narrow", "wide", "seed"), [(4, 6, 0), (6, 4, 0), (5, 5, 0), (5, 5, 1), (5, 5, 2)]
+)
 def test_learns_the_rotation_that_made_the_targets(optimizer, seed, narrow, wide):
     """With the QR factors in the graph, about every second run from 5 to 5 does not get there."""
     torch.manual_seed(seed)
