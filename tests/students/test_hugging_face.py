@@ -361,3 +361,17 @@ def test_the_random_state_does_not_change():
     state = torch.get_rng_state()
     keep_layers(teacher, [1, 3])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("dense", "kept", "left"),
+    [([1], [1, 3], [0]), ([0, 2, 3], [1, 2], [1]), ([0, 1, 2, 3], [1, 3], [0, 1])],
+)
+def test_positions_of_special_layers_are_renumbered(dense, kept, left):
+    """Qwen2-MoE lists which layers have no experts by their positions, be there few or all."""
+    config = hf.Qwen2MoeConfig(
+        **WORDS, num_key_value_heads=2, mlp_only_layers=dense, num_experts=2, num_experts_per_tok=1,
+        moe_intermediate_size=4, shared_expert_intermediate_size=4,
+    )  # fmt: skip
+    student, _ = keep_layers(hf.Qwen2MoeForCausalLM(config), kept, inputs=IDS)
+    assert student.config.mlp_only_layers == left

@@ -28,6 +28,8 @@ _SIDES = {
 }
 # Other entries that may be about blocks: their number, or a list with a value for each.
 _OF_BLOCKS = re.compile(r"(^|_)(layers?|blocks|depth)($|_)")
+# Lists of the positions of some blocks, of those with or without experts (Qwen2-MoE, Llama 4).
+_POSITION_LISTS = ("mlp_only_layers", "moe_layers")
 
 
 class Kept(NamedTuple, Generic[Model]):
@@ -282,7 +284,12 @@ def _recount_entries(owner: Any, side: str, kept: list[int], count: int, general
             setattr(owner, name, len(kept))
             found = True
     for name, values in list(vars(owner).items()) if found else ():
-        if isinstance(values, (list, tuple)) and len(values) == count and _OF_BLOCKS.search(name):
+        if not isinstance(values, (list, tuple)):
+            continue
+        if name in _POSITION_LISTS:
+            renumbered = [new for new, old in enumerate(kept) if old in values]
+            setattr(owner, name, type(values)(renumbered))
+        elif len(values) == count and _OF_BLOCKS.search(name):
             setattr(owner, name, type(values)(values[old] for old in kept))
     stages = vars(owner).get("stage_names")
     if found and isinstance(stages, list) and len(stages) == count + 1:  # the stem and each block
