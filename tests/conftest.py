@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import functools
 import random
 from contextlib import suppress
+from html import escape
 from importlib import import_module
 
 import numpy as np
@@ -68,3 +69,22 @@ def pytest_xdist_auto_num_workers():
     """Run as many tests at once as this process may use cores, whatever the machine has."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     return min(len(allowed(0)) if allowed else os.cpu_count() or 1, 16)
+
+
+@pytest.fixture
+def charts_drawn():
+    """Draw charts in a test of a module that does without."""
+
+
+@pytest.fixture
+def charts_undrawn(request, monkeypatch):
+    """Give charts their description but no drawing, which takes longer than the rest of a page.
+
+    They are drawn where they, or whole pages, are looked at.
+    """
+
+    def described(_, description):
+        return f'<svg aria-label="{escape(description)}"></svg>'
+
+    if "charts_drawn" not in request.fixturenames:
+        monkeypatch.setattr("tutelage.reports.figures.to_svg", described)

@@ -23,6 +23,11 @@ def time_briefly(patch):
     patch.setattr("tutelage.studies.conclude._ROUNDS", 2)
 
 
+@pytest.fixture(autouse=True)
+def _words_of_pages(charts_undrawn):
+    """Few of these tests look at a chart."""
+
+
 @pytest.fixture(scope="session")
 def settings():
     return DemoSettings(seeds=2, steps=24, teacher_epochs=1)

@@ -25,6 +25,7 @@ def printed(results, settings):
     return buffer.getvalue()
 
 
+@pytest.mark.usefixtures("charts_drawn")
 def test_the_report_holds_verdict_metrics_method_and_command(results, settings):
     page = demo_page(results, settings)
     html = unescape(render(page)).replace("\N{NO-BREAK SPACE}", " ")

@@ -17,6 +17,7 @@ from tutelage.reports.report import record_page, report_record
 from tutelage.reports.sections.models import language_sections
 
 VAL = texts(7, 11, seed=4)
+pytestmark = pytest.mark.usefixtures("charts_undrawn")
 QUIET = tl.Engine(device="cpu", progress=False)
 
 

@@ -14,6 +14,8 @@ from run_pages import CLASSES, INPUTS, LABELLED, UNLABELLED, VALUES, report, row
 from tutelage.reports import read_record
 from tutelage.reports.numbers import signed, significant
 
+pytestmark = pytest.mark.usefixtures("charts_undrawn")
+
 
 def test_a_distilled_classifier(tmp_path):
     teacher, student = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), nn.Linear(4, 2)

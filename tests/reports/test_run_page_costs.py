@@ -11,6 +11,8 @@ from run_pages import CLASSES, INPUTS, LABELLED, VALUES, report, rows, verdict
 from tutelage.reports.sections.models import cost_sections
 from tutelage.training.record import record_of
 
+pytestmark = pytest.mark.usefixtures("charts_undrawn")
+
 
 def test_a_teacher_that_is_no_module_has_no_size(tmp_path):
     teacher = tl.teachers.Predictor(lambda inputs: inputs[:, 0] * 2)

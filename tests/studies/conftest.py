@@ -23,6 +23,11 @@ def quick():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _words_of_pages(charts_undrawn):
+    """Few of these tests look at a chart."""
+
+
 @pytest.fixture
 def no_compiler(monkeypatch):
     """Let the compiled variant fail: it takes half a minute, and is tested where variants are."""

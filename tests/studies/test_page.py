@@ -75,6 +75,7 @@ def test_damaged_results_are_refused(content, tmp_path):
         read_record(path)
 
 
+@pytest.mark.usefixtures("charts_drawn")
 def test_every_study_has_its_page(classes, values, along):
     for study, heads in (
         (classes, ("Results", "Uncertainty", "Cost",
@@ -212,6 +213,7 @@ def test_an_arm_without_a_number_on_validation_data_is_not_the_primary_one():
 
 
 @needs_browser
+@pytest.mark.usefixtures("charts_drawn")
 def test_a_browser_finds_no_fault(classes, values, along, tmp_path):
     """A phone shows every study; a wide screen the one with all sections."""
     for study, width in ((classes, 360), (values, 360), (along, 360), (classes, 1100)):

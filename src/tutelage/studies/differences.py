@@ -47,9 +47,9 @@ class Scores:
     """What the deciding metric is the mean of, signed so that more is better.
 
     Args:
-        table: `[seeds, units]`: scores of examples, or for a metric that is no mean over examples
-            pseudo-values of examples, groups or folds (the jackknife); `[seeds, 1]` where neither
-            can be had.
+        table: `[seeds, units]`: scores of examples, or for a metric that is not a mean over
+            examples pseudo-values of examples, groups or folds (the jackknife); `[seeds, 1]` where
+            neither can be had.
         rows: The example of each unit; empty where units are no examples.
         resolution: The difference that one example can make; 0 for values and pseudo-values.
         rare: For pseudo-values, of classes with few examples: by how much the metric changes
@@ -82,7 +82,7 @@ class Scores:
 class Differences:
     """Computes and compares scores on the test data, whose examples may belong to groups.
 
-    A metric that is no mean over examples has pseudo-values in their place: see
+    A metric that is not a mean over examples has pseudo-values in their place: see
     `tutelage.evaluation.jackknife`. Of a metric of counts there is one for each example, or group;
     of any other for each of 20 folds; where parts of the data do not allow the metric, only the
     metric itself.
@@ -267,7 +267,7 @@ class Differences:
         return found
 
     def _classes(self) -> list[int] | None:
-        """Return the class of each example; None where the metric is no mean of fractions."""
+        """Return the class of each example; None where the metric is not a mean of fractions."""
         labels, task, name = self.scorer.test.labels, self.scorer.task, self.scorer.monitor.name
         if name not in task.means or not task.is_fraction(name) or not isinstance(labels, Tensor):
             return None

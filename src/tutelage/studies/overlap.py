@@ -33,7 +33,7 @@ from tutelage.studies.plan import StudyPlan, seeded, train_of
 ACCEPTED = 0.01
 """The fraction of the smaller data set that may be in the other."""
 MOST = 20_000
-"""How many training examples are loaded, of data that is no tensors."""
+"""How many training examples are loaded, of data not held in tensors."""
 _SHOWN, _BATCH = 2, 256
 _RANDOM = "random "
 
@@ -184,7 +184,7 @@ def eval_examples(known: EvalData) -> Examples:
 
 
 def train_examples(name: str, data: Any) -> Examples:
-    """Return the examples of training data; of data that is no tensors at most `MOST`.
+    """Return the examples of training data; of data not held in tensors at most `MOST`.
 
     Random states, also those of the data, do not change.
     """

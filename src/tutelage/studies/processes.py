@@ -26,7 +26,7 @@ from tutelage.errors import ArgumentError, TutelageError
 
 _START = (
     "import os, pickle, signal, sys\n"
-    "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # Ctrl-C is the first process's affair
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # only the parent handles Ctrl-C
     "sys.path[:], work = pickle.load(sys.stdin.buffer)\n"
     "pickle.loads(work)()"
 )
