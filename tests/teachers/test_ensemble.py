@@ -310,3 +310,10 @@ class TestClassNames:
     def test_without_any_names_nothing_is_told(self, caplog):
         Ensemble([A, B])
         assert not caplog.text
+
+
+def test_devices_are_one_for_each_member():
+    with pytest.raises(
+        ArgumentError, match="`devices` must name one for each of 2 teachers, got 1"
+    ):
+        Ensemble([nn.Linear(2, 3), nn.Linear(2, 3)], devices=["cpu"])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import tutelage as tl
-from tutelage.errors import DataError, ModelError
+from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.signals import Batch, Mixture
 from tutelage.teachers import Ensemble, Predictor, Specialist, Specialists, Teacher
 from tutelage.wants import OUTPUT, Fields
@@ -287,3 +287,11 @@ class TestBadInput:
             Specialists({"a": NETS["a"], "b": net(1, 5)}).signals(
                 Batch(X[:2], domain=["a", "b"]), OUTPUT
             )
+
+
+def test_there_is_a_specialist_or_a_generalist():
+    with pytest.raises(ArgumentError, match="`teachers` must name at least one domain, got none"):
+        Specialists({})
+    alone = Specialists({}, generalist=nn.Linear(2, 3))
+    batch = Batch(torch.ones(2, 2), domain=["photo", "sketch"])
+    assert alone.signals(batch, Fields(output=True)).output.shape == (2, 3)

@@ -211,7 +211,7 @@ tl.distill(teacher, nn.Linear(6, 3), train=data, objective=Mine({{"a", "b", {nam
 def test_another_process_is_the_same_run_whatever_its_code_reads(tmp_path):
     """Names of sets are hashed otherwise in each process, and the first weights are others."""
     out, errors = tmp_path / "run", tmp_path / "errors"
-    for number, (by, name) in enumerate([("0.1", "'c'"), ("0.1", "'c'"), ("0.2", "'c'")]):
+    for number, (by, name) in enumerate([("0.1", "'c'"), ("0.2", "'c'")]):
         script = tmp_path / f"{number}.py"
         script.write_text(PROGRAM.format(by=by, name=name))
         command = [sys.executable, "-W", "error", str(script), str(out)]

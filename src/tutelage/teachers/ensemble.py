@@ -69,7 +69,7 @@ class Ensemble(Teacher):
         devices: The device of each member; None for that of the batch.
 
     Raises:
-        ArgumentError: There is no member, or weights do not match the members.
+        ArgumentError: There is no member, or weights or devices do not match the members.
         ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
@@ -100,6 +100,11 @@ class Ensemble(Teacher):
         )
         self.average = average
         given = [None] * len(named) if devices is None else devices
+        if len(given) != len(named):
+            raise ArgumentError(
+                f"`devices` must name one for each of {len(named)} teachers, got {len(given)}; "
+                "write None where a teacher runs on the batch's"
+            )
         self.devices = tuple(None if each is None else torch.device(each) for each in given)
         self._home: torch.device | None = None  # of outputs for texts, within `ready`
         check_class_order("Ensemble", dict(zip(self.names, self.members, strict=True)))

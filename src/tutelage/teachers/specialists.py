@@ -143,7 +143,7 @@ class Specialists(Teacher):
             they do not fit together. Each change of domain then moves a teacher.
 
     Raises:
-        ArgumentError: There is `others` without a generalist.
+        ArgumentError: There is no teacher, or there is `others` without a generalist.
         ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> pictures, drawings = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
@@ -167,6 +167,11 @@ class Specialists(Teacher):
             raise ArgumentError(
                 "`others` are the domains that the `generalist` is meant for, got no `generalist`; "
                 "write generalist=third, others=['painting']"
+            )
+        if not teachers and generalist is None:
+            raise ArgumentError(
+                "`teachers` must name at least one domain, got none and no `generalist`; write "
+                "Specialists({'photo': teacher})"
             )
         self.domains: tuple[Domain, ...] = tuple(teachers)
         members = [*teachers.values(), *([] if generalist is None else [generalist])]
