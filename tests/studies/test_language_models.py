@@ -15,6 +15,8 @@ from language_models import make, texts
 from tutelage import heads
 from tutelage.evaluation import BitsPerByte, Perplexity, calibration_error, paired_interval
 from tutelage.results.models import MOST_TOKENS
+from tutelage.studies.controls import built_in_controls
+from tutelage.tasks import TASKS
 
 QUIET = tl.Engine(device="cpu", progress=False, chunk_logits_from=16)
 TEST, VAL = texts(9, 12, seed=3), texts(5, seed=2)
@@ -200,13 +202,11 @@ def test_scores_against_another_teacher_are_others(tmp_path: Any) -> None:
     assert other["kl"] != pytest.approx(first["kl"], rel=1e-2)
 
 
-def test_controls_weigh_tokens_or_texts_as_the_arms_do() -> None:
-    for arm, expected in (
-        (tl.SoftTargets(1), "HardLabels()"),
-        (tl.RowMean(tl.SoftTargets(1)), "RowMean(HardLabels())"),
-    ):
-        done = study(arms={"soft": arm}, seeds=1)
-        assert done.results.arm("labels").settings["objective"] == expected
+def test_controls_weigh_tokens_or_texts_as_the_arms_do(found: tl.Study) -> None:
+    by_token = {"soft": tl.Arm(objective=tl.SoftTargets(1))}
+    controls, _ = built_in_controls(by_token, TASKS["language"], texts(12, seed=1), 1, 0)
+    assert repr(controls["labels"].objective) == "HardLabels()"
+    assert found.results.arm("labels").settings["objective"] == "RowMean(HardLabels())"
 
 
 @pytest.mark.parametrize(

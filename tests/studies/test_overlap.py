@@ -299,12 +299,13 @@ def test_swept_training_data_are_compared_too(setup):
 
 
 def test_where_the_user_insists_the_page_says_it(setup, tmp_path):
-    study = setup.study(val=setup.test, allow_overlap=True, seeds=1, out=tmp_path)
+    options = {"seeds": 1, "epochs": 1, "controls": {}}
+    study = setup.study(val=setup.test, allow_overlap=True, out=tmp_path, **options)
     text = render(record_page(study.results))
     assert "1,197 of the 1,197 examples of “test” are in “val” too" in text
     assert "never used for selection" not in text
     assert read_record(tmp_path / "results.json") == study.results
-    honest = render(record_page(setup.study(val=setup.val, seeds=1).results))
+    honest = render(record_page(setup.study(val=setup.val, **options).results))
     assert "never used for selection" in honest
     assert "have no examples in common" in honest
 

@@ -43,7 +43,10 @@ def test_the_best_on_validation_data_is_chosen(setup):
 def test_test_labels_have_no_say(setup):
     inputs, labels = setup.test.tensors
     wrong = TensorDataset(inputs, labels[torch.randperm(len(labels))])
-    options = {"val": setup.val, "sweep": {"learning_rate": RATES}, "seeds": 1}
+    options = {
+        "val": setup.val, "sweep": {"learning_rate": RATES}, "seeds": 1, "epochs": 1,
+        "controls": {"labels": tl.HardLabels()},
+    }  # fmt: skip
     honest, absurd = setup.study(**options), setup.study(**options, test=wrong)
     for one, other in zip(honest.results.arms, absurd.results.arms, strict=True):
         assert one.tried == other.tried
