@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tutelage.errors import ArgumentError, DataError, NonFiniteError
-from tutelage.labels import UNLABELLED, known
+from tutelage.errors import ArgumentError, DataError
+from tutelage.labels import UNLABELLED
 from tutelage.nested import describe
 from tutelage.rows import Rows
-from tutelage.tasks.metrics import check_class_ids
+from tutelage.tasks.metrics import MetricOfCounts, check_class_ids, check_numbers
 
 Tags = Sequence[Sequence[str]]
 """The tags of each sentence: `"O"`, or a prefix and a type, such as `"B-PER"`."""
@@ -64,7 +64,7 @@ def entity_f1(predicted: Tags, true: Tags, *, strict: bool = False) -> float:
     return 2 * len(found & expected) / total if total else 0.0
 
 
-class EntityF1:
+class EntityF1(MetricOfCounts):
     """`entity_f1` as a metric of a tagger: `metrics={"entity F1": tl.evaluation.EntityF1(names)}`.
 
     Tokens without a label (−100), such as the later parts of a word, are left out. A study then
@@ -80,20 +80,6 @@ class EntityF1:
     def __init__(self, names: Sequence[str], *, strict: bool = False) -> None:
         self.names, self.strict = tuple(names), strict
 
-    def of_rows(self, output: Tensor, labels: Tensor, rows: Rows) -> float:
-        """Return F1 for logits `[rows, tags]` and labels `[rows]` of all sentences.
-
-        It is NaN if a logit of a labelled row is NaN, where argmax has no meaning.
-        """
-        if _has_nan(output, labels):
-            return torch.nan
-        return self.of_counts(self.counts(output, labels, rows).sum(dim=0)).item()
-
-    def by_class(self, output: Tensor, labels: Tensor, rows: Rows | None) -> dict[str, float]:
-        """Return F1 by type of entity; of those types that are predicted or true somewhere."""
-        found = self.by_class_of_counts(self.counts(output, labels, rows).sum(dim=0))
-        return {kind: value.item() for kind, value in found.items() if not value.isnan()}
-
     def counts(self, output: Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
         """Return how many entities each sentence has, `[sentences, types, 3]`.
 
@@ -103,10 +89,7 @@ class EntityF1:
             NonFiniteError: A logit of a labelled row is NaN.
         """
         rows = Rows.single(len(output)) if rows is None else rows
-        if _has_nan(output, labels):
-            raise NonFiniteError(
-                "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
-            )
+        check_numbers(output, labels)
         sides = tag_sentences(output.argmax(dim=1), labels, rows.counts.tolist(), self.names)
         place = {kind: number for number, kind in enumerate(self._kinds)}
         counts = torch.zeros(len(rows.counts), len(place), 3, dtype=torch.int64)
@@ -219,11 +202,6 @@ def tag_sentences(
         for side in ids
     ]
     return sides[0], sides[1]
-
-
-def _has_nan(output: Tensor, labels: Tensor) -> bool:
-    """Tell whether a labelled row has a logit of NaN."""
-    return bool(output[known(labels)].isnan().any())
 
 
 def _f1_of(counts: Tensor) -> Tensor:

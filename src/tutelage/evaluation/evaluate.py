@@ -19,6 +19,7 @@ from tutelage.coarse import CoarseLogits
 from tutelage.data import Source, as_source, randomness
 from tutelage.data.loader_source import shuffling_sampler
 from tutelage.errors import ArgumentError, DataError
+from tutelage.evaluation.segmentation import confusions
 from tutelage.heads import HeadLogits
 from tutelage.layers import evaluating
 from tutelage.layers.language import generates, next_tokens, shift_labels_for
@@ -33,7 +34,6 @@ from tutelage.signals import UNLABELLED, Batch, Signals
 from tutelage.tasks import Outputs, Task, task_of
 from tutelage.tasks.metrics import (
     Metric,
-    check_class_ids,
     evaluate_metric,
     needs_logits,
     reads_confusion,
@@ -454,15 +454,10 @@ def _confusions(
 
 def _confusion(output: Tensor, labels: Tensor, rows: Rows) -> Tensor:
     """Return how many rows of each example have a true and a predicted class; NaN of NaN."""
-    examples, classes = len(rows.counts), output.shape[1]
-    ids = labels.to(output.device).long()
-    known = ids != UNLABELLED
-    check_class_ids(ids, classes)
-    cells = (rows.examples * classes + ids) * classes + output.argmax(dim=1)
-    found = cells[known].bincount(minlength=examples * classes**2)
-    found = found.view(examples, classes, classes).cpu().double()
-    broken = rows.examples[known & output.isnan().any(dim=1)].unique().cpu()
-    return found.index_fill(0, broken, torch.nan)
+    ids, of_rows = labels.to(output.device).long(), rows.examples
+    found = confusions(output.argmax(dim=1), ids, of_rows, len(rows.counts), output.shape[1])
+    broken = of_rows[(ids != UNLABELLED) & output.isnan().any(dim=1)].unique().cpu()
+    return found.double().index_fill(0, broken, torch.nan)
 
 
 def _thinned(student: Signals, target: Signals, batch: Batch) -> tuple[Signals, Signals, Batch]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from tutelage.errors import DataError, NonFiniteError
+from tutelage.errors import DataError
 from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
-from tutelage.tasks.metrics import check_class_ids
+from tutelage.tasks.metrics import MetricOfCounts, check_class_ids, check_numbers
 
 
 def mean_iou(output: Tensor, labels: Tensor) -> float:
@@ -37,13 +35,10 @@ def mean_iou(output: Tensor, labels: Tensor) -> float:
     >>> mean_iou(logits, torch.tensor([0, 1, 1]))  # both classes: one of two
     0.5
     """
-    predicted = _predicted(output, labels)
-    if predicted is None:
-        return torch.nan
-    return mean_iou_of(_confusions(predicted, labels, None, 1, output.shape[1]))
+    return MeanIoU().of_rows(output, labels, None)
 
 
-class MeanIoU:
+class MeanIoU(MetricOfCounts):
     """`mean_iou` as a metric of a run or a study: `metrics={"mean IoU": tl.evaluation.MeanIoU()}`.
 
     A study then compares the IoU of each class too, and shows both in per cent.
@@ -52,19 +47,22 @@ class MeanIoU:
     is_fraction = True
     reads_confusion = True
 
-    def __call__(self, output: Tensor, labels: Tensor) -> float:
-        """Return the mean IoU for logits `[rows, classes]` and labels `[rows]`."""
-        return mean_iou(output, labels)
-
-    def by_class(self, output: Tensor, labels: Tensor, rows: Rows | None) -> dict[int, float]:
-        """Return each class's IoU."""
-        return iou_by_class(output, labels)
-
     def counts(self, output: Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
         """Return the confusion matrix of each example, `[examples, classes, classes]`."""
+        if output.ndim != 2 or labels.shape != output.shape[:1]:  # noqa: PLR2004 - rows and classes
+            raise DataError(
+                "logits must be [rows, classes] and labels [rows], got "
+                f"{describe(output)} and {describe(labels)}; flatten [batch, classes, height, "
+                "width] to a row for each pixel"
+            )
+        check_numbers(output, labels)
         rows = Rows.single(len(output)) if rows is None else rows
-        classes = output.shape[1]
-        return _confusions(_known(output, labels), labels, rows.examples, len(rows.counts), classes)
+        examples, number = rows.examples, len(rows.counts)
+        return _checked_confusions(output.argmax(dim=1), labels, examples, number, output.shape[1])
+
+    def total(self, output: Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
+        """Return the confusion matrix of all rows."""
+        return self.counts(output, labels, Rows.counted(torch.tensor([len(output)])))[0]
 
     def of_counts(self, counts: Tensor) -> Tensor:
         """Return the mean IoU of confusion matrices, `[…, classes, classes]`."""
@@ -83,9 +81,7 @@ def iou_by_class(output: Tensor, labels: Tensor) -> dict[int, float]:
     Raises:
         NonFiniteError: A logit of a labelled row is NaN.
     """
-    predicted = _known(output, labels)
-    ious = _ious(_confusions(predicted, labels, None, 1, output.shape[1])[0])
-    return {k: value for k, value in enumerate(ious.tolist()) if not math.isnan(value)}
+    return MeanIoU().by_class(output, labels, None)
 
 
 def confusion_by_example(
@@ -110,7 +106,7 @@ def confusion_by_example(
     >>> confusion_by_example(predicted, labels, torch.tensor([0, 0, 1]), classes=2).tolist()
     [[[1, 0], [1, 0]], [[0, 0], [0, 1]]]
     """
-    return _confusions(predicted, labels, examples, int(examples.max()) + 1, classes)
+    return _checked_confusions(predicted, labels, examples, int(examples.max()) + 1, classes)
 
 
 def mean_iou_of(confusion: Tensor) -> float:
@@ -127,11 +123,9 @@ def mean_iou_of(confusion: Tensor) -> float:
     return _ious(total).nanmean().item()
 
 
-def _confusions(
-    predicted: Tensor, labels: Tensor, examples: Tensor | None, number: int, classes: int
+def _checked_confusions(
+    predicted: Tensor, labels: Tensor, examples: Tensor, number: int, classes: int
 ) -> Tensor:
-    """Return the confusion matrices of so many examples; None for rows of a single one."""
-    examples = torch.zeros_like(labels) if examples is None else examples
     if any(each.is_floating_point() for each in (predicted, labels)):
         raise DataError(
             f"class ids must be integers, got {describe(predicted)} and {describe(labels)}; give "
@@ -148,34 +142,18 @@ def _confusions(
         raise DataError(
             f"at least one row must have a label, got only {UNLABELLED}; give labelled data"
         )
-    for ids in (labels, predicted[known]):
-        check_class_ids(ids, classes)
+    check_class_ids(predicted[known], classes)
+    return confusions(predicted, labels, examples, number, classes)
+
+
+def confusions(
+    predicted: Tensor, labels: Tensor, examples: Tensor, number: int, classes: int
+) -> Tensor:
+    """Return the confusion matrices of so many examples, of class ids on any device."""
+    check_class_ids(labels, classes)
     cells = (examples * classes + labels) * classes + predicted
-    counts = torch.bincount(cells[known], minlength=number * classes**2)
-    return counts.view(number, classes, classes)
-
-
-def _predicted(output: Tensor, labels: Tensor) -> Tensor | None:
-    """Return the classes of the largest logits, `[rows]`; None if one is NaN where it counts."""
-    if output.ndim != 2 or labels.shape != output.shape[:1]:  # noqa: PLR2004 - rows and classes
-        raise DataError(
-            "logits must be [rows, classes] and labels [rows], got "
-            f"{describe(output)} and {describe(labels)}; flatten [batch, classes, height, width] "
-            "to a row for each pixel"
-        )
-    known = (labels.long() != UNLABELLED).to(output.device)
-    nan = output.isnan().any(dim=1) & known
-    return None if bool(nan.any()) else output.argmax(dim=1)
-
-
-def _known(output: Tensor, labels: Tensor) -> Tensor:
-    """Return the classes of the largest logits, `[rows]`; refuse NaN where it counts."""
-    predicted = _predicted(output, labels)
-    if predicted is None:
-        raise NonFiniteError(
-            "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
-        )
-    return predicted
+    counts = cells[labels != UNLABELLED].bincount(minlength=number * classes**2)
+    return counts.view(number, classes, classes).cpu()
 
 
 def _ious(confusion: Tensor) -> Tensor:

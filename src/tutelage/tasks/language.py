@@ -15,7 +15,7 @@ from tutelage.labels import known as known_of
 from tutelage.objectives import HardLabels, Objective, RowMean
 from tutelage.rows import Rows
 from tutelage.tasks.calibration import BINS, Calibration, binned
-from tutelage.tasks.metrics import CountedMetric, Metric
+from tutelage.tasks.metrics import CountedMetric, Metric, MetricOfCounts
 from tutelage.tasks.outputs import Outputs
 from tutelage.tasks.task import NO_SUMMARY, Summary, Task, Words
 from tutelage.tasks.token_scores import BATCH_OF_TEXTS, TokenScores, token_scores
@@ -152,15 +152,11 @@ class Language(Task):
         return (confidence, correct) if finite else None
 
 
-class _Ratio(ABC):
+class _Ratio(MetricOfCounts, ABC):
     """A metric of two sums over the tokens with a label, which are counted example by example."""
 
     higher_is_better = False
     reads_scores: Literal[True] = True
-
-    def of_rows(self, output: TokenScores | Tensor, labels: Tensor, rows: Rows) -> float:
-        """Return the metric of scores, or logits `[rows, classes]`, of all labelled rows."""
-        return self.of_counts(self.counts(output, labels, rows).sum(dim=0)).item()
 
     def counts(self, output: TokenScores | Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
         """Return the two sums of each example, `[examples, 2]` in float64."""
@@ -169,10 +165,6 @@ class _Ratio(ABC):
         nll = scores.column("nll")
         sums = nll.new_zeros(len(rows.counts)).index_add(0, rows.examples, nll)
         return torch.stack([sums, self._sizes(labels, rows)], dim=1)
-
-    @abstractmethod
-    def of_counts(self, counts: Tensor) -> Tensor:
-        """Return the metric of such sums, `[…, 2]`."""
 
     def by_class_of_counts(self, counts: Tensor) -> dict[int | str, Tensor]:
         """Return nothing: it is not told class by class."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from tutelage.errors import ArgumentError, DataError, TutelageError, in_short
+from tutelage.errors import ArgumentError, DataError, NonFiniteError, TutelageError, in_short
 from tutelage.labels import known as known_of
 from tutelage.nested import describe
 from tutelage.rows import Rows
@@ -112,6 +113,26 @@ class CountedMetric(Protocol):
         ...
 
 
+class MetricOfCounts(CountedMetric):
+    """A metric of counts: its value, and that of each class, follow from their sums."""
+
+    def of_rows(self, output: Any, labels: Tensor, rows: Rows | None) -> float:
+        """Return the metric of all examples; NaN if a logit is NaN, where argmax has no meaning."""
+        try:
+            return self.of_counts(self.total(output, labels, rows)).item()
+        except NonFiniteError:
+            return math.nan
+
+    def by_class(self, output: Any, labels: Tensor, rows: Rows | None) -> dict[Any, float]:
+        """Return that of each class, without those that are neither predicted nor true."""
+        found = self.by_class_of_counts(self.total(output, labels, rows))
+        return {name: value.item() for name, value in found.items() if not value.isnan()}
+
+    def total(self, output: Any, labels: Tensor, rows: Rows | None) -> Tensor:
+        """Return the sum of the counts of all examples."""
+        return self.counts(output, labels, rows).sum(dim=0)
+
+
 @runtime_checkable
 class ScoreMetric(Protocol):
     """A metric that needs no logits of language models, but `TokenScores` of their tokens."""
@@ -152,6 +173,14 @@ def check_class_ids(labels: Tensor, classes: int) -> None:
             f"labels must lie from 0 to {classes - 1}, the classes of the output (or be "
             f"{UNLABELLED}), got {int(known.min())} to {int(known.max())}; number the classes from "
             "0, or give the model an output for each class"
+        )
+
+
+def check_numbers(output: Tensor, labels: Tensor) -> None:
+    """Refuse a logit of NaN in a labelled row."""
+    if bool((output.isnan().any(dim=1) & known_of(labels).to(output.device)).any()):
+        raise NonFiniteError(
+            "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
         )
 
 
