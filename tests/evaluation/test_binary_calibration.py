@@ -8,7 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics.classification import BinaryCalibrationError
 
 from tutelage.errors import ArgumentError, DataError, NonFiniteError
-from tutelage.evaluation import calibration, calibration_error, reliability
+from tutelage.evaluation import calibration, reliability
 
 LOGITS = arrays(np.float64, (12, 3), elements=st.floats(-20, 20))
 MASKED = arrays(np.int64, (12, 3), elements=st.sampled_from([0, 1, -100]))
@@ -40,14 +40,14 @@ def test_error_equals_a_plain_reference(logits, labels):
         abs(y[bins == each].mean() - p[bins == each].mean()) * (bins == each).mean()
         for each in np.unique(bins)
     )
-    ours = calibration_error(torch.from_numpy(logits), torch.from_numpy(labels), binary=True)
+    ours = reliability(torch.from_numpy(logits), torch.from_numpy(labels), binary=True).error
     assert ours == pytest.approx(expected, abs=1e-9)
 
 
 def test_error_of_a_single_label_equals_torchmetrics():
     logits, labels = drawn(labels=1, scale=2.0)
     theirs = BinaryCalibrationError(n_bins=15)(logits.sigmoid()[:, 0], labels[:, 0])
-    ours = calibration_error(logits, labels[:, 0], binary=True)
+    ours = reliability(logits, labels[:, 0], binary=True).error
     assert ours == pytest.approx(theirs.item(), abs=1e-6)
 
 

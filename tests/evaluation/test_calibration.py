@@ -14,8 +14,6 @@ from tutelage.evaluation import (
     Calibration,
     Reliability,
     calibration,
-    calibration_error,
-    negative_log_likelihood,
     reliability,
 )
 
@@ -38,23 +36,23 @@ def drawn(number=20_000, classes=5, scale=2.0, seed=0):
 class TestLikelihood:
     def test_by_hand(self):
         expected = -(math.log(0.8) + math.log(0.2) + math.log(0.6)) / 3
-        assert negative_log_likelihood(SURE, TRUE) == pytest.approx(expected)
+        assert calibration(SURE, TRUE).nll == pytest.approx(expected)
 
     @given(LOGITS, CLASSES)
     def test_equals_scikit_learns_log_loss(self, logits, labels):
         output = torch.from_numpy(logits) / 2  # beyond gaps of 36 scikit-learn clips
         expected = log_loss(labels, output.softmax(dim=1).numpy(), labels=range(4))
-        ours = negative_log_likelihood(output, torch.from_numpy(labels))
+        ours = calibration(output, torch.from_numpy(labels)).nll
         assert ours == pytest.approx(expected, abs=1e-6)
 
     def test_confident_errors_cost_the_logit_difference_and_stay_finite(self):
-        assert negative_log_likelihood(torch.tensor([[1e4, -1e4]]), torch.tensor([1])) == 2e4
+        assert calibration(torch.tensor([[1e4, -1e4]]), torch.tensor([1])).nll == 2e4
 
     def test_half_precision_is_computed_in_float64(self):
         logits, labels = drawn(1000)
         rounded = logits.bfloat16()
-        expected = negative_log_likelihood(rounded.double(), labels)
-        assert negative_log_likelihood(rounded, labels) == expected
+        expected = calibration(rounded.double(), labels).nll
+        assert calibration(rounded, labels).nll == expected
 
 
 class TestReliability:
@@ -86,33 +84,33 @@ class TestReliability:
 
 class TestError:
     def test_by_hand(self):
-        assert calibration_error(SURE, TRUE) == pytest.approx(2 / 3 * 0.3 + 1 / 3 * 0.4)
+        assert reliability(SURE, TRUE).error == pytest.approx(2 / 3 * 0.3 + 1 / 3 * 0.4)
 
     @pytest.mark.parametrize("bins", [1, 10, 15])
     @pytest.mark.parametrize("scale", [0.5, 3.0])
     def test_equals_torchmetrics(self, bins, scale):
         logits, labels = drawn(500, scale=scale)
         theirs = MulticlassCalibrationError(5, n_bins=bins)(logits, labels)
-        assert calibration_error(logits, labels, bins) == pytest.approx(float(theirs), abs=1e-5)
+        assert reliability(logits, labels, bins).error == pytest.approx(float(theirs), abs=1e-5)
 
     def test_is_close_to_zero_for_calibrated_labels(self):
         # Each bin is off by about sqrt(p(1 − p)/n): at most 0.5 · sqrt(15/20000) = 0.014 in all.
-        assert calibration_error(*drawn()) < 0.014
+        assert reliability(*drawn()).error < 0.014
 
     def test_is_the_gap_of_an_overconfident_model(self):
         logits, labels = drawn()
-        assert calibration_error(3 * logits, labels) > 0.1
+        assert reliability(3 * logits, labels).error > 0.1
 
     @given(LOGITS, CLASSES, st.integers(1, 20))
     def test_is_between_0_and_1(self, logits, labels, bins):
-        error = calibration_error(torch.from_numpy(logits), torch.from_numpy(labels), bins)
+        error = reliability(torch.from_numpy(logits), torch.from_numpy(labels), bins).error
         assert 0 <= error <= 1
 
     @given(LOGITS, CLASSES, ORDER)
     def test_the_order_of_the_examples_does_not_matter(self, logits, labels, order):
         output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
-        error = calibration_error(output[order], labels[order])
-        assert error == pytest.approx(calibration_error(output, labels))
+        error = reliability(output[order], labels[order]).error
+        assert error == pytest.approx(reliability(output, labels).error)
 
     @given(LOGITS, CLASSES, st.permutations(range(4)))
     def test_the_numbering_of_classes_does_not_matter(self, logits, labels, names):
@@ -122,16 +120,14 @@ class TestError:
         if output.sort(dim=1).values.diff(dim=1).min() < 1e-9:
             return
         renamed = torch.tensor(names).argsort()[labels]
-        error = calibration_error(output[:, names], renamed)
-        assert error == pytest.approx(calibration_error(output, labels))
+        error = reliability(output[:, names], renamed).error
+        assert error == pytest.approx(reliability(output, labels).error)
 
 
 class TestAll:
     def test_without_held_out_data_no_temperature_is_fitted(self):
         found = calibration(SURE, TRUE)
-        assert found == Calibration(
-            negative_log_likelihood(SURE, TRUE), calibration_error(SURE, TRUE)
-        )
+        assert found == Calibration(calibration(SURE, TRUE).nll, reliability(SURE, TRUE).error)
         assert found.temperature is found.scaled_nll is found.scaled_ece is None
 
     def test_a_temperature_from_held_out_data_corrects_an_overconfident_model(self):
@@ -139,7 +135,7 @@ class TestAll:
         found = calibration(3 * test, labels, held_out=(3 * val, val_labels))
         assert found.temperature == pytest.approx(3, rel=0.05)
         assert found.scaled_nll < found.nll
-        assert found.scaled_nll == pytest.approx(negative_log_likelihood(test, labels), rel=0.01)
+        assert found.scaled_nll == pytest.approx(calibration(test, labels).nll, rel=0.01)
         assert found.scaled_ece < 0.02
         assert found.ece > 0.1
 
@@ -147,11 +143,11 @@ class TestAll:
         test, labels = drawn(200)
         found = calibration(test, labels, held_out=drawn(200, seed=3))
         scaled = test.double() / found.temperature
-        assert found.scaled_nll == negative_log_likelihood(scaled, labels)
-        assert found.scaled_ece == pytest.approx(calibration_error(scaled, labels))
+        assert found.scaled_nll == calibration(scaled, labels).nll
+        assert found.scaled_ece == pytest.approx(reliability(scaled, labels).error)
 
 
-@pytest.mark.parametrize("metric", [negative_log_likelihood, calibration_error, calibration])
+@pytest.mark.parametrize("metric", [reliability, calibration])
 class TestInput:
     def test_unlabelled_examples_are_left_out(self, metric):
         logits, labels = drawn(50)
@@ -189,7 +185,7 @@ class TestInput:
 @pytest.mark.parametrize("bins", [0, -1, 1.5])
 def test_zero_bins_are_refused(bins):
     with pytest.raises(ArgumentError, match="`bins` must"):
-        calibration_error(SURE, TRUE, bins)
+        reliability(SURE, TRUE, bins)
 
 
 def test_reliability_contains_only_bins_with_examples():

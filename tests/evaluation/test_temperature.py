@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize_scalar
 
 from tutelage.errors import DataError, NonFiniteError
-from tutelage.evaluation import fit_temperature, negative_log_likelihood
+from tutelage.evaluation import calibration, fit_temperature
 
 LOGITS = arrays(np.float64, (12, 4), elements=st.floats(-30, 30))
 CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
@@ -43,8 +43,8 @@ def test_scaling_logits_scales_the_temperature(factor):
 def test_the_likelihood_of_the_fitted_data_never_falls(logits, labels):
     output, labels = torch.from_numpy(logits), torch.from_numpy(labels)
     scaled = output / fit_temperature(output, labels)
-    before = negative_log_likelihood(output, labels)
-    assert negative_log_likelihood(scaled, labels) <= before + 1e-9
+    before = calibration(output, labels).nll
+    assert calibration(scaled, labels).nll <= before + 1e-9
 
 
 @given(LOGITS, CLASSES)
@@ -53,10 +53,10 @@ def test_no_nearby_temperature_is_better(logits, labels):
     fitted = fit_temperature(output, labels)
     spread = output - output.mean(dim=1, keepdim=True)
     scale = spread.square().mean().sqrt().item() or 1.0
-    best = negative_log_likelihood(output / fitted, labels)
+    best = calibration(output / fitted, labels).nll
     for other in (fitted * 0.99, fitted * 1.01):
         if scale / 100 <= other <= scale * 100:
-            assert negative_log_likelihood(output / other, labels) >= best - 1e-9
+            assert calibration(output / other, labels).nll >= best - 1e-9
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,7 +64,7 @@ def test_equals_a_plain_minimizers_result(seed):
     logits, labels = drawn(300, seed=seed)
     labels = labels.where(torch.arange(300) % 4 > 0, 0)  # some wrong, so that T is not 1
     found = minimize_scalar(
-        lambda log: negative_log_likelihood(logits / math.exp(log), labels),
+        lambda log: calibration(logits / math.exp(log), labels).nll,
         bounds=(-3, 3),
         method="bounded",
         options={"xatol": 1e-9},

@@ -15,9 +15,9 @@ from tutelage.evaluation import (
     TokenScores,
     accuracy,
     agreement,
+    calibration,
     jackknife,
     mean_kl,
-    negative_log_likelihood,
     token_scores,
 )
 from tutelage.heads import HeadLogits
@@ -43,7 +43,7 @@ def test_they_are_those_of_whole_logits(rows, classes, seed, at_once):
         patch.setitem(tl.heads._LOGITS_AT_ONCE, "cpu", at_once)
         scores = token_scores(student, teacher, labels)
     found = scores.metrics(labels) | scores.fidelity()
-    nll = negative_log_likelihood(student, labels)
+    nll = calibration(student, labels).nll
     assert found["perplexity"] == pytest.approx(math.exp(nll), rel=1e-5)
     assert found["accuracy"] == pytest.approx(accuracy(student, labels))
     assert found["agreement"] == pytest.approx(agreement(student, teacher))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import tutelage as tl
 from language_models import make, texts
 from tutelage import heads
-from tutelage.evaluation import BitsPerByte, Perplexity, calibration_error, paired_interval
+from tutelage.evaluation import BitsPerByte, Perplexity, paired_interval, reliability
 from tutelage.results.models import MOST_TOKENS
 from tutelage.studies.controls import built_in_controls
 from tutelage.tasks import TASKS
@@ -87,7 +87,7 @@ def test_metrics_are_those_of_whole_logits(found: tl.Study) -> None:
             assert trial.metrics["perplexity"] == pytest.approx(perplexity, rel=1e-5)
             assert trial.calibration is not None
             assert trial.calibration.nll == pytest.approx(expected["nll"].mean().item(), abs=1e-5)
-            error = calibration_error(expected["logits"], expected["labels"])
+            error = reliability(expected["logits"], expected["labels"]).error
             assert trial.calibration.ece == pytest.approx(error, abs=1e-5)
 
 

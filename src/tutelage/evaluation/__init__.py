@@ -48,9 +48,7 @@ from tutelage.tasks.calibration import (
     Calibration,
     Reliability,
     calibration,
-    calibration_error,
     fit_temperature,
-    negative_log_likelihood,
     reliability,
 )
 from tutelage.tasks.classes import (
@@ -105,7 +103,6 @@ __all__ = [
     "by_class",
     "by_label",
     "calibration",
-    "calibration_error",
     "class_similarity",
     "confusion_by_example",
     "divergence",
@@ -126,7 +123,6 @@ __all__ = [
     "measure",
     "measure_cost",
     "mse",
-    "negative_log_likelihood",
     "non_inferiority",
     "paired_interval",
     "perplexity",

@@ -45,7 +45,15 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: Σ_b fraction_b · |accuracy_b − confidence_b|."""
+        """The expected calibration error: Σ_b fraction_b · |accuracy_b − confidence_b|, in [0, 1].
+
+        With few examples it is above zero even for a perfectly calibrated model, because of the
+        random variation of each bin's accuracy. Compare errors only for equal numbers of examples
+        and bins. Of rare binary labels most lie in the lowest bin, so that it is small where the
+        model is poor.
+
+        Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
+        """
         rows = zip(self.fraction, self.accuracy, self.confidence, strict=True)
         return sum(fraction * abs(accuracy - confidence) for fraction, accuracy, confidence in rows)
 
@@ -55,8 +63,8 @@ class Calibration:
     """How well a model's probabilities are calibrated, also with a fitted temperature.
 
     Args:
-        nll: Mean negative log-likelihood of the true class, in nats.
-        ece: Expected calibration error, in [0, 1].
+        nll: Mean negative log-likelihood of the true class, −log softmax(z)_y, in nats.
+        ece: Expected calibration error, `Reliability.error`, of 15 bins.
         temperature: T fitted on held-out data; None without them, as are the next two.
         scaled_nll: As `nll`, with logits divided by T.
         scaled_ece: As `ece`, with logits divided by T.
@@ -67,23 +75,6 @@ class Calibration:
     temperature: float | None = None
     scaled_nll: float | None = None
     scaled_ece: float | None = None
-
-
-def negative_log_likelihood(output: Tensor, labels: Tensor) -> float:
-    """Mean of −log softmax(z)_y over the labelled examples, in nats; computed in float64.
-
-    Args:
-        output: Logits z, `[examples, classes]`, finite.
-        labels: Class ids y, `[examples]`; −100 is left out.
-
-    Raises:
-        DataError: The shapes do not match, no example has a label, or a class id is out of range.
-        NonFiniteError: A logit is NaN or infinite.
-
-    >>> round(negative_log_likelihood(torch.zeros(1, 2), torch.tensor([0])), 4)  # log 2
-    0.6931
-    """
-    return F.cross_entropy(*labelled(output, labels)).item()
 
 
 def reliability(
@@ -114,26 +105,6 @@ def reliability(
     return binned(*confidences(output, labels, binary=binary), bins)
 
 
-def calibration_error(
-    output: Tensor, labels: Tensor, bins: int = BINS, *, binary: bool = False
-) -> float:
-    """Expected calibration error: Σ_b fraction_b · |accuracy_b − confidence_b|, in [0, 1].
-
-    With few examples it is above zero even for a perfectly calibrated model, because of the random
-    variation of each bin's accuracy. Compare errors only for equal numbers of examples and bins. Of
-    rare binary labels most lie in the lowest bin, so that it is small where the model is poor.
-
-    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
-
-    Arguments and errors as for `reliability`.
-
-    >>> logits = torch.tensor([[0.8, 0.2]]).log().expand(4, 2)  # 80 % confident, 75 % correct
-    >>> round(calibration_error(logits, torch.tensor([0, 0, 0, 1])), 6)
-    0.05
-    """
-    return reliability(output, labels, bins, binary=binary).error
-
-
 def calibration(
     output: Tensor,
     labels: Tensor,
@@ -143,14 +114,17 @@ def calibration(
 ) -> Calibration:
     """Return likelihood and calibration error, with held-out data also at the fitted temperature.
 
-    Of binary labels the likelihood is the mean over all known labels, and the temperature is one
-    number for all of them. `held_out` are logits and labels of other examples, such as the
-    validation set, to fit T on. Other arguments and errors as for `reliability`.
+    Computed in float64. Of binary labels the likelihood is the mean over all known labels, and the
+    temperature is one number for all of them. `held_out` are logits and labels of other examples,
+    such as the validation set, to fit T on. Other arguments and errors as for `reliability`.
+
+    >>> round(calibration(torch.zeros(1, 2), torch.tensor([0])).nll, 4)  # log 2
+    0.6931
     """
     logits, ids = _entries(output, labels) if binary else labelled(output, labels)
 
     def measured(logits: Tensor) -> tuple[float, float]:
-        return F.cross_entropy(logits, ids).item(), binned(*_right(logits, ids, binary), BINS).error
+        return F.cross_entropy(logits, ids).item(), binned(*_right(logits, ids, binary)).error
 
     if held_out is None:
         return Calibration(*measured(logits))
@@ -250,7 +224,7 @@ def confidences(output: Tensor, labels: Tensor, *, binary: bool = False) -> tupl
     return _right(*(_entries(output, labels) if binary else labelled(output, labels)), binary)
 
 
-def binned(confidence: Tensor, correct: Tensor, bins: int) -> Reliability:
+def binned(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Reliability:
     """Return the means of confidence and correctness, both `[examples]`, in each bin."""
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
     count = bin_of.bincount(minlength=bins)

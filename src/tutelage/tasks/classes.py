@@ -15,7 +15,6 @@ from tutelage.labels import known as known_of
 from tutelage.nested import describe
 from tutelage.objectives import HardLabels, Objective, soft_targets
 from tutelage.tasks.calibration import (
-    BINS,
     binned,
     check_several_logits,
     confidences,
@@ -100,7 +99,7 @@ class Classes(Task):
         pairs = [(each.student, each.labels) for each in seeds if each.student is not None]
         confidence, correct = zip(*(confidences(*each) for each in pairs), strict=True)
         found = NO_SUMMARY.copy()
-        found["reliability"] = binned(torch.cat(confidence), torch.cat(correct), BINS)
+        found["reliability"] = binned(torch.cat(confidence), torch.cat(correct))
         if pairs[0][0].shape[1] <= MOST_CLASSES:
             several = [class_similarity(*each, SIMILARITY_TEMPERATURE) for each in pairs]
             matrix = torch.stack(several).mean(dim=0).nan_to_num().tolist()
@@ -311,7 +310,7 @@ def class_similarity(output: Tensor, labels: Tensor, temperature: float = 1.0) -
         NaN.
 
     Raises:
-        TutelageError: As `negative_log_likelihood`, or `temperature` is not positive.
+        TutelageError: As `by_class`, or `temperature` is not positive.
 
     >>> class_similarity(torch.tensor([[0.75, 0.25], [0.25, 0.75]]).log(), torch.tensor([0, 0]))
     tensor([[0.5000, 0.5000],

@@ -14,7 +14,7 @@ from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.labels import known as known_of
 from tutelage.objectives import HardLabels, Objective, RowMean
 from tutelage.rows import Rows
-from tutelage.tasks.calibration import BINS, Calibration, binned
+from tutelage.tasks.calibration import Calibration, binned
 from tutelage.tasks.metrics import CountedMetric, Metric, MetricOfCounts
 from tutelage.tasks.outputs import Outputs
 from tutelage.tasks.task import NO_SUMMARY, Summary, Task, Words
@@ -86,7 +86,7 @@ class Language(Task):
         if pair is None or outputs.scores is None:
             return None
         nll = outputs.scores.column("nll")[known_of(outputs.labels)].mean().item()
-        return Calibration(nll, binned(*pair, BINS).error)
+        return Calibration(nll, binned(*pair).error)
 
     def summarize(self, seeds: Sequence[Outputs]) -> Summary:
         """Return the reliability of all seeds together."""
@@ -94,7 +94,7 @@ class Language(Task):
         if not pairs:
             return NO_SUMMARY
         confidence, correct = (torch.cat(each) for each in zip(*pairs, strict=True))
-        return {**NO_SUMMARY, "reliability": binned(confidence, correct, BINS)}
+        return {**NO_SUMMARY, "reliability": binned(confidence, correct)}
 
     def note_on(self, metrics: Collection[str]) -> str:
         """Return what they are over."""

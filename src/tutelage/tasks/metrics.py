@@ -108,7 +108,7 @@ class CountedMetric(Protocol):
         """Return the metric, in float64, `[…]`, of counts with any dimensions before their own."""
         ...
 
-    def by_class_of_counts(self, counts: Tensor) -> Mapping[int | str, Tensor]:
+    def by_class_of_counts(self, counts: Tensor) -> Mapping[Any, Tensor]:
         """Return that of each class; NaN where it has none."""
         ...
 
