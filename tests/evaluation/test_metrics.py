@@ -21,6 +21,7 @@ from tutelage.evaluation import (
     r2,
 )
 from tutelage.objectives import LabelRegression
+from tutelage.tasks import TASKS
 
 LOGITS = arrays(np.float32, (12, 4), elements=st.floats(-20, 20, width=32))
 CLASSES = arrays(np.int64, 12, elements=st.integers(0, 3))
@@ -180,3 +181,13 @@ class TestAnyMetric:
     def test_an_invalid_metric_is_refused(self, metric):
         with pytest.raises(ArgumentError, match=r"metric `mine` failed .*not callable"):
             self.value(metric)
+
+
+def test_outputs_of_nan_have_no_intervals_over_examples():
+    """By argmax NaN would be a class: the metric is NaN, and so are its parts."""
+    student, labels = torch.tensor([[torch.nan, 1.0], [2.0, 1.0]]), torch.tensor([1, 0])
+    outputs = Outputs(student, torch.eye(2), labels)
+    found = TASKS["classes"].metrics(outputs)
+    assert found.keys() == {"accuracy", "agreement"}
+    assert all(map(math.isnan, found.values()))
+    assert all(TASKS["classes"].example_values(name, outputs) is None for name in found)

@@ -11,6 +11,7 @@ from torch import nn
 import tutelage as tl
 from tutelage.evaluation import (
     BitsPerByte,
+    Outputs,
     Perplexity,
     TokenScores,
     accuracy,
@@ -23,11 +24,17 @@ from tutelage.evaluation import (
 from tutelage.heads import HeadLogits
 from tutelage.objectives import total_variation
 from tutelage.rows import Rows
+from tutelage.tasks import TASKS
 
 
 def logits(rows, classes, seed, scale=3.0):
     generator = torch.Generator().manual_seed(seed)
     return scale * torch.randn(rows, classes, generator=generator)
+
+
+def metrics(scores, labels):
+    task, outputs = TASKS["language"], Outputs(None, labels=labels, scores=scores, language=True)
+    return task.metrics(outputs) | task.fidelity(outputs)
 
 
 @settings(max_examples=30, deadline=None)
@@ -42,7 +49,7 @@ def test_they_are_those_of_whole_logits(rows, classes, seed, at_once):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tl.heads._LOGITS_AT_ONCE, "cpu", at_once)
         scores = token_scores(student, teacher, labels)
-    found = scores.metrics(labels) | scores.fidelity()
+    found = metrics(scores, labels)
     nll = calibration(student, labels).nll
     assert found["perplexity"] == pytest.approx(math.exp(nll), rel=1e-5)
     assert found["accuracy"] == pytest.approx(accuracy(student, labels))
@@ -79,15 +86,18 @@ def test_a_teacher_of_other_or_of_some_classes_tells_nothing():
     )
     for teacher in (None, logits(3, 6, 1), coarse):
         scores = token_scores(student, teacher, labels)
-        assert scores.metrics(labels).keys() == {"accuracy", "perplexity"}
-        assert scores.fidelity() == {}
+        assert metrics(scores, labels).keys() == {"accuracy", "perplexity"}
 
 
 def test_what_is_no_number_shows():
     student, labels = logits(3, 4, 0), torch.tensor([0, 1, 2])
     student[1, 3] = torch.nan
     found = token_scores(student, logits(3, 4, 1), labels)
-    assert all(math.isnan(each) for each in (found.metrics(labels) | found.fidelity()).values())
+    values = metrics(found, labels)
+    assert values.keys() == {"accuracy", "perplexity", "agreement", "kl", "acceptance_rate"}
+    assert all(map(math.isnan, values.values()))
+    outputs = Outputs(None, labels=labels, scores=found, language=True)
+    assert all(TASKS["language"].example_values(name, outputs) is None for name in values)
 
 
 def test_ruled_out_classes_add_nothing_or_are_infinitely_far():

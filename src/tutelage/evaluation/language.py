@@ -119,14 +119,14 @@ def acceptance_rate(
         TutelageError: As for `perplexity`.
     """
     found, _ = _scores(student, as_teacher(teacher), data, batch_size)
-    rate = found.fidelity().get("acceptance_rate")
-    if rate is None:
+    accepted = found.column("accepted")
+    if bool(accepted.isnan().all()):
         raise ModelError(
             "`teacher` must have the probability of each of the student's tokens, got one of "
             "another vocabulary, or one that knows the most probable tokens only; give the model "
             "itself"
         )
-    return rate
+    return accepted.mean().item()
 
 
 def speculative_speedup(acceptance: float, cost: float, length: int = 4) -> float:

@@ -69,19 +69,7 @@ class Classes(Task):
 
     def metrics(self, outputs: Outputs) -> dict[str, float]:
         """Return `accuracy`, and `agreement` with a teacher."""
-        found = dict[str, float]()
-        if outputs.student is None:
-            return found
-        counts = None if outputs.confusion is None else outputs.confusion.sum(dim=0)
-        if counts is not None and outputs.labels is not None and bool(counts.any()):
-            found["accuracy"] = (counts.trace() / counts.sum()).item()
-        elif outputs.labels is not None and self._has_ids(outputs):
-            check_class_ids(outputs.labels, outputs.student.shape[1])
-            found["accuracy"] = accuracy(outputs.student, outputs.labels)
-        teacher = outputs.comparable_teacher
-        if teacher is not None and not _is_single(teacher):
-            found["agreement"] = agreement(outputs.student, teacher)
-        return found
+        return self.found_means(self.means, outputs)
 
     def fidelity(self, outputs: Outputs) -> dict[str, float]:
         """Return `kl`, where outputs are finite logits."""
@@ -121,19 +109,20 @@ class Classes(Task):
 
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return 1 where a prediction is right, or the teacher's; else 0."""
-        if outputs.student is None or outputs.student.ndim != 2:  # noqa: PLR2004
+        student, teacher = outputs.student, outputs.comparable_teacher
+        if student is None or student.ndim != 2:  # noqa: PLR2004
             return None
-        predicted, teacher = outputs.student.argmax(dim=1), outputs.comparable_teacher
         if name == "agreement" and teacher is not None and not _is_single(teacher):
-            return torch.arange(len(predicted)), predicted == teacher.argmax(dim=1)
+            return torch.arange(len(student)), _same_class(student, teacher)
         if name != "accuracy" or not self._has_ids(outputs):
             return None
+        check_class_ids(outputs.labels, student.shape[1])
         known = known_of(outputs.labels)
-        return known.nonzero().ravel(), (predicted == outputs.labels)[known]
+        return known.nonzero().ravel(), _correct(student, outputs.labels)[known]
 
     def sums(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return those of `row_values`; for the accuracy of maps those of all their positions."""
-        if name != "accuracy" or outputs.confusion is None:
+        if name != "accuracy" or outputs.confusion is None or outputs.labels is None:
             return super().sums(name, outputs)
         right = outputs.confusion.diagonal(dim1=1, dim2=2).sum(dim=1)
         return right, outputs.confusion.sum(dim=(1, 2))
@@ -229,7 +218,7 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
             f"labels of logits {list(output.shape)} must be class ids [{len(output)}], got "
             f"{describe(labels)}; give one integer for each example"
         )
-    return _correct(output.argmax(dim=1) == labels, output)[known_of(labels)].mean().item()
+    return _correct(output, labels)[known_of(labels)].mean().item()
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:
@@ -242,8 +231,7 @@ def agreement(student: Tensor, teacher: Tensor) -> float:
         DataError: They are of other examples, or there is a single logit.
     """
     check_same_examples(student, teacher)
-    same = student.argmax(dim=1) == teacher.argmax(dim=1)
-    return _correct(_correct(same, student), teacher).mean().item()
+    return _same_class(student, teacher).mean().item()
 
 
 def mean_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> float:
@@ -377,7 +365,15 @@ def _is_single(logits: Tensor) -> bool:
     return logits.ndim == 2 and logits.shape[1] == 1  # noqa: PLR2004 - rows and columns
 
 
-def _correct(correct: Tensor, logits: Tensor) -> Tensor:
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Return 1 or 0 for each example, or NaN if a logit is NaN, where argmax has no meaning."""
     check_several_logits(logits)
-    return correct.double().masked_fill(logits.isnan().any(dim=1), torch.nan)
+    correct = (logits.argmax(dim=1) == labels).double()
+    return correct.masked_fill(logits.isnan().any(dim=1), torch.nan)
+
+
+def _same_class(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return `_correct` with the teacher's classes for labels, NaN also where a logit of its is."""
+    return _correct(student, teacher.argmax(dim=1)).masked_fill(
+        teacher.isnan().any(dim=1), torch.nan
+    )

@@ -69,16 +69,15 @@ class Language(Task):
 
     def metrics(self, outputs: Outputs) -> dict[str, float]:
         """Return `accuracy`, of language models `perplexity`, and `agreement` with a teacher."""
-        if outputs.scores is None:
-            return {}
-        found = outputs.scores.metrics(outputs.labels)
-        if not outputs.language:
-            found.pop("perplexity", None)
+        found = self.found_means(("accuracy", "nll", "agreement"), outputs)
+        nll = found.pop("nll", None)
+        if nll is not None and outputs.language:
+            found["perplexity"] = torch.tensor(nll, dtype=torch.float64).exp().item()  # perhaps ∞
         return found
 
     def fidelity(self, outputs: Outputs) -> dict[str, float]:
         """Return `kl` and `acceptance_rate`, the means over all tokens."""
-        return {} if outputs.scores is None else outputs.scores.fidelity()
+        return self.found_means(("kl", "acceptance_rate"), outputs)
 
     def calibrate(self, outputs: Outputs, held_out: Outputs | None = None) -> Calibration | None:
         """Return the calibration by token; None without finite scores of labels."""
@@ -127,19 +126,19 @@ class Language(Task):
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return what each token adds."""
         scores, labels = outputs.scores, outputs.labels
-        if scores is None or name not in self.means:
+        if scores is None:
             return None
-        if name == "accuracy":
-            if not isinstance(labels, Tensor):
+        if name in ("accuracy", "nll"):
+            if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
                 return None
-            known = known_of(labels)
-            found = known.nonzero().ravel(), scores.right(labels)[known]
-        elif name == "agreement":
-            found = torch.arange(len(scores)), scores.agree()
-        else:
-            column = {"kl": "kl", "acceptance_rate": "accepted"}[name]
-            found = torch.arange(len(scores)), scores.column(column)
-        return found if len(found[0]) and bool(found[1].isfinite().all()) else None
+            values = scores.right(labels) if name == "accuracy" else scores.column("nll")
+            known = known_of(labels).nonzero().ravel()
+            return known, values[known]
+        if name == "agreement":
+            of_all = not bool(scores.column("teacher_predicted").isnan().any())
+            return (torch.arange(len(scores)), scores.agree()) if of_all else None
+        values = scores.column({"kl": "kl", "acceptance_rate": "accepted"}[name])
+        return None if bool(values.isnan().all()) else (torch.arange(len(scores)), values)
 
     def _confidences(self, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return the largest probability, and 1 where that class is right, of labelled tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypedDict
 
@@ -212,7 +212,7 @@ class Task(ABC):
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return which rows, or examples with one output, count, and what each adds to a mean.
 
-        None where the metric is not one of `means`, or not for these labels.
+        NaN where a model diverged. None of metrics that are no such means, or not for these labels.
         """
         return None
 
@@ -234,17 +234,26 @@ class Task(ABC):
             zeros.index_add(0, owners, torch.ones_like(values)),
         )
 
+    def found_means(self, names: Iterable[str], outputs: Outputs) -> dict[str, float]:
+        """Return those of some metrics that are means over the rows of these outputs."""
+        sums = {name: self.sums(name, outputs) for name in names}
+        return {
+            name: (each[0].sum() / each[1].sum()).item()
+            for name, each in sums.items()
+            if each is not None and bool(each[1].any())
+        }
+
     def example_values(
         self, name: str, outputs: Outputs, among: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor] | None:
         """Return which examples (of some, or of all) count, and values whose mean is the metric.
 
-        None where the metric is not a mean over examples or rows. With several rows an example it
+        None where the metric is not one of `means`, or not finite. With several rows an example it
         is a ratio of two sums over examples, and the values linearise it: that of example e is
         x̄ + G/R · (S_e − R_e x̄), with the sum S_e over its R_e rows, and R rows in G examples.
         """
-        found = self.sums(name, outputs)
-        if found is None:
+        found = self.sums(name, outputs) if name in self.means else None
+        if found is None or not bool(found[0].isfinite().all()):
             return None
         sums, counts = found
         chosen = counts > 0

@@ -73,25 +73,6 @@ class TokenScores:
         """Return 1 where the teacher predicts the same class, `[rows]`; NaN where not known."""
         return _equal(self.column("predicted"), self.column("teacher_predicted"))
 
-    def metrics(self, labels: object) -> dict[str, float]:
-        """Return `accuracy` and `perplexity`, where there are labels, and `agreement`."""
-        found: dict[str, float] = {}
-        if isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point():
-            known = labels.long() != UNLABELLED
-            if bool(known.any()):
-                found["accuracy"] = self.right(labels)[known].mean().item()
-                found["perplexity"] = self.column("nll")[known].mean().exp().item()
-        if len(self) and not bool(self.column("teacher_predicted").isnan().any()):
-            found["agreement"] = self.agree().mean().item()
-        return found
-
-    def fidelity(self) -> dict[str, float]:
-        """Return `kl` and `acceptance_rate`, the means over all rows; empty if not known."""
-        if bool(self.column("kl").isnan().all()):
-            return {}
-        names = {"kl": "kl", "acceptance_rate": "accepted"}
-        return {name: self.column(each).mean().item() for name, each in names.items()}
-
 
 def token_scores(
     student: Tensor | HeadLogits | CoarseLogits,
