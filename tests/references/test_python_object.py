@@ -104,32 +104,26 @@ def test_a_file_may_have_the_name_of_a_package_or_any_other(folder):
     assert load("x", "my net@2.v1.py:number") == 6
 
 
-def test_another_process_finds_what_was_pickled(folder):
-    (folder / "model.py").write_text("from layers import Layer\nclass Model: layer = Layer()")
-    (folder / "layers.py").write_text("class Layer: size = 7")
-    (folder / "pickled").write_bytes(pickle.dumps((sys.path, load("x", "model.py:Model"))))
-    read = (
-        "import pickle, sys\n"
-        "path, model = pickle.load(open('pickled', 'rb'))\n"
-        "assert model.layer.size == 7"
-    )
-    path = {"PYTHONPATH": ":".join(each for each in sys.path if each.endswith("src"))}
-    subprocess.run([sys.executable, "-c", read], check=True, env=path, cwd=folder)
-
-
-def test_names_do_not_depend_on_where_a_project_is(folder, monkeypatch):
-    """So that a project that was moved goes on with its runs."""
+def test_another_process_finds_what_was_pickled_and_names_it_alike(folder, monkeypatch):
+    """By its path in the working folder, so that a project that was moved goes on with its runs."""
     found = []
     for place in ("before", "after"):
         (folder / place).mkdir()
         monkeypatch.chdir(folder / place)
-        (folder / place / "model.py").write_text("class Model: pass")
-        found.append(type(load("x", "model.py:Model")).__module__)
+        text = "from layers import Layer\nclass Model: layer = Layer()"
+        (folder / place / "model.py").write_text(text)
+        (folder / place / "layers.py").write_text("class Layer: size = 7")
+        model = load("x", "model.py:Model")
+        (folder / place / "pickled").write_bytes(pickle.dumps((sys.path, model)))
+        found.append(type(model).__module__)
     code = (
-        "from tutelage.references import load\nprint(type(load('x', 'model.py:Model')).__module__)"
+        "import pickle\n_, model = pickle.load(open('pickled', 'rb'))\n"
+        "assert model.layer.size == 7\nfrom tutelage.references import load\n"
+        "print(type(load('x', 'model.py:Model')).__module__)"
     )
     path = {"PYTHONPATH": ":".join(each for each in sys.path if each.endswith("src"))}
     command = [sys.executable, "-c", code]
+    (folder / "before" / "pickled").rename(folder / "after" / "pickled")
     other = subprocess.run(command, check=True, env=path, cwd=folder / "after", capture_output=True)
     assert other.stdout.decode().strip() == found[0] != found[1]
 

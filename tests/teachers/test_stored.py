@@ -193,3 +193,8 @@ def test_other_data_cannot_be_labelled_by_a_store(store, tmp_path):
     assert again.fields[0].form == "coarse"
     with pytest.raises(tl.StoreError, match=r"`dataset` must be the data set that was labelled"):
         tl.label(store, data(seed=9), out=tmp_path / "other", engine=quiet())
+
+
+def test_no_store_is_refused():
+    with pytest.raises(tl.ArgumentError, match="needs a store or its folder, got none"):
+        Stored()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.errors import DataError, StoreError
+from tutelage.errors import ArgumentError, DataError, StoreError
 from tutelage.identity import dataset_fingerprint
 from tutelage.positions import rows_of, stored_by_row
 from tutelage.signals import Batch, CoarseLogits, Signals
@@ -34,6 +34,7 @@ class Stored(Teacher):
         teacher: The module or `Teacher` that must have computed them; None for any.
 
     Raises:
+        ArgumentError: There is no store.
         StoreError: A store is damaged or not finished, or another teacher computed its targets.
 
     >>> import tempfile, tutelage as tl
@@ -49,6 +50,11 @@ class Stored(Teacher):
     def __init__(
         self, *stores: TargetStore | str | Path, teacher: AnyTeacher | None = None
     ) -> None:
+        if not stores:
+            raise ArgumentError(
+                "a stored teacher needs a store or its folder, got none; give what "
+                "tl.label returned"
+            )
         self.stores = tuple(
             each if isinstance(each, TargetStore) else TargetStore.open(each) for each in stores
         )
