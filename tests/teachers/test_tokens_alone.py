@@ -8,8 +8,9 @@ from tests.served import Server
 
 import tutelage as tl
 from language_models import VOCABULARY, make, texts
-from tutelage.evaluation import acceptance_rate, perplexity, token_scores
+from tutelage.evaluation import Outputs, acceptance_rate, perplexity, token_scores
 from tutelage.signals import CoarseLogits
+from tutelage.tasks import TASKS
 from tutelage.teachers import Served, Stored
 from tutelage.training.record import record_of
 
@@ -34,6 +35,12 @@ def distilled(teacher, data=DATA):
         teacher, make("Llama", 16), train=data, val=data, objective=tl.SoftTargets(1), epochs=1,
         batch_size=4, engine=QUIET,
     )  # fmt: skip
+
+
+def metrics(scores):
+    """All that the task tells of scores without labels."""
+    task, outputs = TASKS["language"], Outputs(None, scores=scores, language=True)
+    return task.metrics(outputs) | task.fidelity(outputs)
 
 
 def test_a_whole_store_has_the_perplexity_of_its_model(teacher, tmp_path):
@@ -86,11 +93,9 @@ def test_what_a_teacher_of_some_tokens_does_not_know_is_not_said():
     student = torch.zeros(3, 5)
     compared = token_scores(student, coarse, None)
     assert compared.column("teacher_predicted").nan_to_num(-1).tolist() == [3, -1, 1]
-    assert compared.metrics(None) == {}
-    assert compared.fidelity() == {}
-    assert token_scores(student[::2], coarse[torch.tensor([0, 2])], None).metrics(None) == {
-        "agreement": 0.0
-    }
+    assert metrics(compared) == {}
+    some = token_scores(student[::2], coarse[torch.tensor([0, 2])], None)
+    assert metrics(some) == {"agreement": 0.0}
 
 
 def test_reports_say_what_a_store_does_not_tell(teacher, tmp_path):
