@@ -108,3 +108,8 @@ class TestBadInput:
     def test_a_missing_part_is_refused(self, output):
         with pytest.raises(ModelError, match=rf"with the part {output!r}, got .*last_hidden"):
             Output(bert(), output)(**IDS)
+
+
+def test_a_tensor_has_no_parts_and_no_example_is_taken_for_one():
+    with pytest.raises(tl.ModelError, match="must return something with the part 0, got"):
+        tl.layers.Output(torch.nn.Linear(2, 3), 0)(torch.ones(4, 2))

@@ -58,6 +58,8 @@ class Output(Wrapper):
         try:
             if isinstance(output, str) and not isinstance(result, Mapping):
                 return getattr(result, output)
+            if isinstance(result, Tensor):  # its position would be an example, not a part
+                raise TypeError(output)
             return result[output]
         except (AttributeError, KeyError, IndexError, TypeError) as error:
             raise ModelError(
