@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import AutoTokenizer, BertModel
 
-from tutelage.data.fingerprint import fingerprint
+from tutelage.data.fingerprint import content
 from tutelage.signals import Batch, Signals
 from tutelage.teachers import Live, Teacher
 from tutelage.wants import OUTPUT, Fields
@@ -214,7 +214,7 @@ class Recalled(Teacher):
 
     def _recalled(self, data: Sentences) -> Tensor:
         """Return embeddings from the folder, or compute them."""
-        whose = fingerprint({"tokens": data.ids} | self.encoder.state_dict())
+        whose = content({"tokens": data.ids} | self.encoder.state_dict())
         path = self.folder / f"embeddings-{whose}.npy"
         if not path.exists():
             rows = torch.empty(len(data), 384)

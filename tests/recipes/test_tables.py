@@ -62,6 +62,7 @@ def test_functions_are_given_what_the_data_tells(job):
             "data": {"train": "table.csv", "label": "answer", "kind": "classes"},
             "objective": {"SoftTargets": 2},
             "training": {"epochs": 1},
+            "thresholds": 0,
         }
     ).run()
     assert [each.shape for each in run.student.parameters()] == [(3, 13), (3,)]

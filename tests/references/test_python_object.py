@@ -113,14 +113,14 @@ def test_another_process_finds_what_was_pickled_and_names_it_alike(folder, monke
         text = "from layers import Layer\nclass Model: layer = Layer()"
         (folder / place / "model.py").write_text(text)
         (folder / place / "layers.py").write_text("class Layer: size = 7")
-        (folder / place / "other.py").write_text("class Other: pass")
+        (folder / place / "named_alike.py").write_text("class Other: pass")
         model = load("x", "model.py:Model")
         (folder / place / "pickled").write_bytes(pickle.dumps((sys.path, model)))
-        found.append(type(load("x", "other.py:Other")).__module__)
+        found.append(type(load("x", "named_alike.py:Other")).__module__)
     code = (
         "import pickle\n_, model = pickle.load(open('pickled', 'rb'))\n"
         "assert model.layer.size == 7\nfrom tutelage.references import load\n"
-        "print(type(load('x', 'other.py:Other')).__module__)"
+        "print(type(load('x', 'named_alike.py:Other')).__module__)"
     )
     path = {"PYTHONPATH": ":".join(each for each in sys.path if each.endswith("src"))}
     command = [sys.executable, "-c", code]

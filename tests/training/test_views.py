@@ -175,7 +175,7 @@ class TestMisuse:
 
     def test_more_views_than_there_are(self, tmp_path):
         views = tl.data.Views(IMAGES, all_noise, count=2)
-        with pytest.raises(tl.DataError, match=r"the 3 views that are asked.*count 2"):
+        with pytest.raises(tl.DataError, match=r"the 3 views that are requested.*count 2"):
             label(Sums(), views, tmp_path / "store", views=3)
         assert not (tmp_path / "store").exists()
 
