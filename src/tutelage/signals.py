@@ -67,7 +67,7 @@ class Batch:
             labels and padding decide (see `tutelage.positions.flatten_rows`).
         rows: The rows of the output, for an objective that compares rows: labels are then those
             of rows, `[rows, …]`.
-        tokens: Which tokens are no padding, `[batch, tokens]` of bool, where the inputs have
+        tokens: Which tokens are not padding, `[batch, tokens]` of bool, where the inputs have
             no mask, since a model makes its tokens itself (see `Signals`).
         next_tokens: Whether labels and `row_mask` are those of the next token at each position, as
             a causal language model predicts it (see `tutelage.layers.language`).

@@ -12,10 +12,12 @@ from shutil import copy
 
 import lightgbm
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from tests.studies.conftest import QUIET, quick
 from torch import nn
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
@@ -26,18 +28,7 @@ from tutelage.evaluation import NonInferiority
 from tutelage.reports.report import record_page
 from tutelage.results.record import SearchRecord, read_record
 
-QUIET = tl.Engine(device="cpu", progress=False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tutelage.studies.conclude._SECONDS", 0.002)
-        patch.setattr("tutelage.studies.conclude._ROUNDS", 2)
-        yield
-    torch.set_num_threads(before)
+__all__ = ["quick"]  # a fixture of all tests here
 
 
 def network(*widths: int) -> nn.Sequential:
@@ -259,6 +250,57 @@ def test_bad_arguments_are_refused(digits, tmp_path, changes, message):
         digits.compress(tmp_path / "run", **changes)
 
 
+def test_other_students_under_the_same_names_are_measured_anew(digits, out):
+    changed = {"wide": lambda: network(16), "narrow": lambda: network(8), "blind": Blind}
+    found = digits.compress(out, students=changed, margin=0.5, steps=20)
+    sizes = {each.name: each.parameters for each in search_of(found).candidates}
+    assert sizes == {
+        "wide": sum(each.numel() for each in network(16).parameters()),
+        "narrow": sum(each.numel() for each in network(8).parameters()),
+        "blind": 20,
+    }
+
+
+class Diverging(nn.Linear):
+    """A student whose training diverges at once, and whose export does not show it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - as its base has it
+        return super().forward(input) / (0.0 if self.training else 1.0)
+
+
+def test_a_student_that_diverges_does_not_stop_the_others(digits, tmp_path, caplog):
+    students = {"diverging": lambda: Diverging(64, 10), "linear": nn.Linear(64, 10)}
+    with caplog.at_level(logging.WARNING):
+        found = digits.compress(tmp_path / "run", students=students, margin=0.5, steps=20)
+    assert found.name == "linear"
+    assert "Student 'diverging' is given up" in caplog.text
+    assert [each.value is None for each in search_of(found).candidates if each.steps is None] == [
+        True
+    ]
+    with pytest.raises(tl.NonFiniteError, match="at least one student must train"):
+        digits.compress(tmp_path / "none", students={"diverging": lambda: Diverging(64, 10)})
+
+
+def test_data_that_prove_nothing_are_refused_before_any_training(digits, tmp_path):
+    with pytest.raises(tl.DataError, match="`val` and `test` must have no examples in common"):
+        digits.compress(tmp_path, test=digits.val)
+    with pytest.raises(tl.DataError, match="`test` must be labelled"):
+        digits.compress(tmp_path, test=TensorDataset(digits.inputs[1200:]))
+    assert not any(tmp_path.iterdir())
+
+
+def test_one_validation_example_shows_nothing(digits, out):
+    found = digits.compress(out, val=digits.part(700, 701), margin=0.5, steps=20)
+    assert not search_of(found).within
+    assert all(each.low is None for each in search_of(found).candidates)
+
+
+def test_a_transform_asks_the_teacher_in_each_step(digits, out):
+    found = digits.compress(out, transform=tl.data.Noise(0.1), margin=0.5, steps=20)
+    assert not (out / "targets").exists()
+    assert "Noise" in str(found.study.results.arm(found.name).settings)
+
+
 class Unexportable(nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - as its base has it
         found = super().forward(input)
@@ -359,9 +401,22 @@ def test_a_recipe_of_a_table_needs_only_a_margin(tmp_path, monkeypatch):
     assert Path(found["file"]).is_file()
     assert Path(found["report"]).is_file()
     assert found["chosen"] in ("16", "linear")
+    # Without its columns and classes a program could not use the file.
+    session = onnxruntime.InferenceSession(found["file"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["student.json"])
+    assert about["classes"] == ["no", "yes"]
+    assert [each["name"] for each in about["inputs"]["columns"]] == ["one", "two"]
+    teacher = tl.references.load_model("teacher", found["file"])
+    assert isinstance(teacher, tl.teachers.Predictor)
     assert "its teacher's" in found["verdict"]
     missing = "teacher: teacher.txt\ndata: {train: train.csv, val: val.csv, label: label}\n"
     (tmp_path / "bad.yaml").write_text(missing + "compress: {margin: 0.2}\n")
     result = CliRunner().invoke(app, ["compress", "bad.yaml"])
     assert result.exit_code == 1
     assert "got no test" in result.output
+    (tmp_path / "stages.yaml").write_text(
+        (tmp_path / "small.yaml").read_text()
+        + "stages: [{objective: {SoftTargets: {}}, epochs: 1}]\n"
+    )
+    result = CliRunner().invoke(app, ["compress", "stages.yaml"])
+    assert "got `stages`; leave it out" in result.output

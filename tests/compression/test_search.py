@@ -139,6 +139,9 @@ def test_the_same_call_makes_the_same_decisions(tmp_path):
     again.run(100)
     assert repeated == calls
     assert again.seconds == found.seconds
+    other, _ = search(tmp_path, dict(list(GAINS.items())[:2]))
+    other.run(100)  # of other rounds the times are other ones
+    assert other.seconds != found.seconds
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(RunFolderError, match="must hold the times of finished rounds"):
         search(tmp_path, GAINS)[0].run(100)

@@ -16,7 +16,10 @@ from tutelage.cli.screen import AsJson, command_output
 from tutelage.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from tutelage.compression import Compressed
     from tutelage.recipes import Recipe
+    from tutelage.studies import Study
+    from tutelage.training import Run
 
 RecipeFile = Annotated[
     Path,
@@ -60,6 +63,12 @@ def _read(recipe: Path, overrides: list[str] | None, trust: bool) -> Recipe:
     return found
 
 
+def _report(found: Run | Study | Compressed, wanted: bool, result: dict[str, Any]) -> None:
+    if wanted:
+        result["report"] = found.report()
+        typer.echo(f"Report: {result['report']}")
+
+
 def distill(
     recipe: RecipeFile,
     overrides: Overrides = None,
@@ -81,9 +90,7 @@ def distill(
         folder = run.out or Path()
         result |= {"out": folder, "student": folder / "student.safetensors"}
         result |= {"epochs": len(run.history), "best_epoch": run.best_epoch, "metrics": best}
-        if report:
-            result["report"] = run.report()
-            typer.echo(f"Report: {result['report']}")
+        _report(run, report, result)
 
 
 def study(
@@ -102,9 +109,7 @@ def study(
         typer.echo(str(found))
         folder = found.out or Path()
         result |= {"out": folder, "results": folder / "results.json", "verdict": found.verdict}
-        if report:
-            result["report"] = found.report()
-            typer.echo(f"Report: {result['report']}")
+        _report(found, report, result)
 
 
 def compress(
@@ -123,9 +128,7 @@ def compress(
         typer.echo(str(found))
         result |= {"out": found.out, "chosen": found.name, "file": found.exported.path}
         result |= {"verdict": found.study.verdict}
-        if report:
-            result["report"] = found.report()
-            typer.echo(f"Report: {result['report']}")
+        _report(found, report, result)
 
 
 def evaluate(

@@ -20,6 +20,8 @@ from tutelage.evaluation.cost import bound, copied
 from tutelage.evaluation.onnx_file import OnnxSession
 from tutelage.exporting import as_exported, export
 from tutelage.files import write_json
+from tutelage.identity import digest, model_identity
+from tutelage.nested import describe
 from tutelage.signals import Batch
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
@@ -74,14 +76,22 @@ def read_or_measure(
 ) -> Costs:
     """Return what students cost as an earlier call measured it; else `measure` it, and keep that.
 
-    Times are never the same twice, and decisions that rest on them would not be, either.
+    Times are never the same twice, and decisions that rest on them would not be, either. They are
+    measured again where students, their inputs or the threads are others than in that call.
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
 
-    given = sorted(students)
+    made = {name: model_identity(_made(make), weights=False) for name, make in students.items()}
+    batch = next(iter(as_source("val", data, max(_SIZES)).epoch(0)))
+    given = digest(
+        *(f"{name} {each}" for name, each in made.items()),
+        as_teacher(teacher).fingerprint(),
+        describe(batch.inputs),
+        str(torch.get_num_threads()),
+    )
     try:
-        kept, names = TypeAdapter(tuple[Costs, list[str]]).validate_json(file.read_bytes())
-        if names == given:
+        kept, of = TypeAdapter(tuple[Costs, str]).validate_json(file.read_bytes())
+        if of == given:
             return kept
     except (FileNotFoundError, ValidationError):
         pass
@@ -106,7 +116,7 @@ def measure(
     errors: dict[str, ModelError] = {}
     for name, make in students.items():
         try:
-            runs[name] = _exported(make, data)
+            runs[name] = _exported(_made(make), data)
         except ModelError as error:
             errors[name] = error
             _LOG.warning("Student %r is left out: %s", name, error)
@@ -128,12 +138,19 @@ def measure(
     return Costs(dict(sorted(named.items(), key=lambda pair: -pair[1].seconds)), of_teacher)
 
 
-def _exported(make: Callable[[], Any], data: object) -> _Runs:
+def _made(make: Callable[[], Any]) -> nn.Module:
     with randomness.preserved():
         randomness.seed_everything(0)
         model = make()
     if not isinstance(model, nn.Module):
-        raise ModelError(f"a student must be a PyTorch module, got {type(model).__name__}")
+        raise ModelError(
+            f"a student must be a PyTorch module, got {type(model).__name__}; let each of "
+            "`students` be a function that returns one"
+        )
+    return model
+
+
+def _exported(model: nn.Module, data: object) -> _Runs:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "student.onnx"
         export(model, data, path, examples=max(_SIZES))
@@ -146,7 +163,7 @@ def _exported(make: Callable[[], Any], data: object) -> _Runs:
 def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
     if isinstance(teacher, nn.Module):
         try:
-            return _exported(lambda: teacher, data)
+            return _exported(teacher, data)
         except ModelError as error:
             _LOG.info("The teacher is timed in PyTorch: %s", error)
     asked = as_teacher(teacher)

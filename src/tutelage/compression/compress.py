@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from tutelage._checks import by_name, folder_path, integer, not_negative
 from tutelage.compression.amounts import BYTES, COUNTS, TIMES, amount
 from tutelage.compression.candidates import Measured, read_or_measure
 from tutelage.compression.families import depths
-from tutelage.compression.search import Search
+from tutelage.compression.search import Score, Search
+from tutelage.data import Transform
 from tutelage.errors import ArgumentError, DataError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups
@@ -32,6 +34,8 @@ from tutelage.results.record import (
     write_record,
 )
 from tutelage.studies import Arm, ReportOptions, Study, Training, study
+from tutelage.studies.eval_data import read_eval_data
+from tutelage.studies.overlap import refuse_overlaps
 from tutelage.teachers import AnyTeacher, Stored
 from tutelage.training import Monitor, label
 
@@ -86,7 +90,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     val: object,
     test: object,
     objective: Objective,
-    students: Mapping[str, Callable[[], nn.Module]] | None = None,
+    students: Mapping[str, Callable[[], nn.Module] | nn.Module] | None = None,
     margin: float | None = None,
     latency: float | str | None = None,
     parameters: float | str | None = None,
@@ -98,9 +102,11 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     metrics: Mapping[str, Metric] | None = None,
     monitor: Monitor | str | None = None,
     groups: Groups | None = None,
+    transform: Transform | None = None,
     store: bool = True,
     allow_overlap: bool = False,
     report: ReportOptions | None = None,
+    describe: Callable[[nn.Module, Path], Mapping[str, str]] | None = None,
     out: str | Path,
 ) -> Compressed:
     """Find the fastest student that loses no more than a margin, or the best within limits.
@@ -120,8 +126,8 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
             own training data a teacher is better than it is, and no student within the margin.
         test: Labelled data for the proof alone, new to the teacher.
         objective: Of the training, such as `SoftTargets(1)`.
-        students: By name, functions that make a fresh student each: of several depths, widths or
-            families. None for the teacher with fewer of its layers.
+        students: By name, functions that make a fresh student each, or modules that are copied: of
+            several depths, widths or families. None for the teacher with fewer of its layers.
         margin: The largest acceptable loss against the teacher in the deciding metric, such as
             0.005 of accuracy. Without it, `latency`, `parameters` or `file_size` must be given.
         latency: The longest time for one example, in seconds or as text: "5ms", or "0.25x" of the
@@ -137,9 +143,13 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         metrics: Metrics of your own, as for `distill`.
         monitor: The deciding metric, as for `study`.
         groups: As for `study`, of `test`.
-        store: Whether the teacher's outputs for `train` are stored first; not possible for streams.
+        transform: As for `distill`; the teacher then runs in each step.
+        store: Whether the teacher's outputs for `train` are stored first, where there is no
+            `transform`; not possible for streams.
         allow_overlap: As for `study`.
         report: Title and class names of the report.
+        describe: Callable: (student, folder) → texts that the file carries by name, as `metadata`
+            of `export`; it may write what goes with the student into the folder.
         out: Folder for everything: stores, trials, the report and `student.onnx`.
 
     Returns:
@@ -154,6 +164,10 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     makers = depths(teacher) if students is None else by_name("students", students, example)
     if not makers:
         raise ArgumentError(f"`students` must name at least one, got none; such as {example}")
+    makers = {
+        name: partial(deepcopy, each) if isinstance(each, nn.Module) else each
+        for name, each in makers.items()
+    }
     limits = {"latency": latency, "parameters": parameters, "file_size": file_size}
     if margin is None and all(each is None for each in limits.values()):
         raise ArgumentError(
@@ -171,14 +185,24 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     given = Training() if training is None else training
     given = replace(given, scheduler=given.scheduler or CosineAnnealingLR)
 
+    read = partial(read_eval_data, batch_size=given.batch_size)
+    judged = [read(name, data) for name, data in (("val", val), ("test", test))]
+    for each in judged:
+        if not each.has_labels:
+            raise DataError(
+                f"`{each.name}` must be labelled, so that students can be compared with the "
+                "teacher, got no labels; label it"
+            )
+    refuse_overlaps(train, judged, allow_overlap)
     found = read_or_measure(folder / "costs.json", makers, teacher, val)
     costs, of_teacher = found.students, found.teacher
     allowed = _within(costs, of_teacher, limits)
     source: AnyTeacher = teacher
-    if store and not isinstance(teacher, (str, Path, Stored)):
+    if store and transform is None and not isinstance(teacher, (str, Path, Stored)):
         source = Stored(label(teacher, train, out=folder / "targets", fields=objective))
     arms = {
-        name: Arm(objective=objective, student=makers[name], teacher=source) for name in allowed
+        name: Arm(objective=objective, student=makers[name], teacher=source, transform=transform)
+        for name in allowed
     }
     common = partial(
         study,
@@ -192,22 +216,19 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     )
 
     def one_round(names: Sequence[str], steps: int, number: int) -> Record:
-        try:
-            found = common(
-                makers[names[0]],
-                test=val,
-                arms={name: arms[name] for name in names},
-                seeds=[0],
-                training=replace(given, steps=steps, keep_best=False),
-                primary=names[0],
-                out=folder / "rounds" / f"{number + 1}, {steps} steps",
-            )
-        except DataError as error:  # the study calls it by what it does with it
-            raise DataError(str(error).replace("`test`", "`val`")) from error
+        found = common(
+            makers[names[0]],
+            test=val,
+            arms={name: arms[name] for name in names},
+            seeds=[0],
+            training=replace(given, steps=steps, keep_best=False),
+            primary=names[0],
+            out=folder / "rounds" / f"{number + 1}, {steps} steps",
+        )
         if not found.results.against_teacher:
             raise DataError(
-                "`val` must be labelled and the teacher must have outputs for it, so that students "
-                "can be compared with it, got neither; label `val`"
+                "the teacher must have outputs for `val`, so that students can be compared with "
+                "it, got none; give a store of these too: tl.teachers.Stored(train, val, test)"
             )
         return found.results
 
@@ -234,7 +255,8 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     write_record(results, folder / "results.json")
     confirmed = replace(confirmed, results=results)
     student = confirmed.student(seed=_best_seed(results))
-    exported = export(student, val, folder / "student.onnx")
+    metadata = None if describe is None else describe(student, folder)
+    exported = export(student, val, folder / "student.onnx", metadata=metadata)
     return Compressed(chosen, confirmed, exported, folder)
 
 
@@ -277,7 +299,7 @@ def _record(
             cost.parameters,
             cost.file_bytes,
             cost.latencies,
-            **(vars(search.scores[name][-1]) if name in search.scores else {}),
+            **_scored(search.scores.get(name, ())),
             is_chosen=name == chosen,
         )
         for name, cost in costs.items()
@@ -290,6 +312,13 @@ def _record(
         seconds=search.seconds,
         within=search.passes(chosen),
     )
+
+
+def _scored(scores: Sequence[Score]) -> dict[str, Any]:
+    if not scores:
+        return {}
+    last = scores[-1]
+    return vars(last) | {"low": last.low if math.isfinite(last.low) else None}
 
 
 def _seen_by_teacher(on_val: float, results: Record) -> list[str]:

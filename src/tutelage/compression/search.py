@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from tutelage.compression.candidates import Measured
-from tutelage.errors import RunFolderError, in_short
+from tutelage.errors import NonFiniteError, RunFolderError, in_short
 from tutelage.files import write_json
 from tutelage.results.record import Record
 
@@ -31,7 +32,7 @@ class Score:
     Args:
         value: The deciding metric.
         gain: The difference from the teacher, signed so that more is better.
-        low: The lower end of its 95 % interval over examples; the difference where it has none.
+        low: The lower end of its 95 % interval over examples; −∞ where it has none.
         steps: Of that training.
         seconds: That it took.
     """
@@ -64,6 +65,7 @@ class Search:
 
     Attributes:
         scores: By name, of each training of a candidate.
+        diverged: Those of which a training diverged.
         rounds: How many there were.
         seconds: That they took.
         teacher: The teacher's value on validation data.
@@ -76,26 +78,37 @@ class Search:
     confirmations: int
     file: Path
     scores: dict[str, list[Score]] = field(default_factory=dict)
+    diverged: set[str] = field(default_factory=set)
     rounds: int = 0
     seconds: float = 0.0
     teacher: float = math.nan
 
     def run(self, steps: int) -> str:
         """Carry out the rounds, the first with all candidates; return the chosen one."""
-        noted, names = self._noted(), [*self.costs]
+        known, names = self._noted(), [*self.costs]
         while names:
-            begun = monotonic()
-            for number, group in groupby(names, lambda name: self._next_steps(name, steps)):
-                self._read(self.train([*group], number, self.rounds), number)
-            if len(noted) == self.rounds:
-                noted.append(monotonic() - begun)
-                write_json(self.file, {"seconds of rounds": noted})
-            self.seconds += noted[self.rounds]
+            begun, at = monotonic(), self.rounds
+            groups = [
+                (number, [*group])
+                for number, group in groupby(names, lambda name: self._next_steps(name, steps))
+            ]
+            for number, group in groups:
+                self._train(group, number)
+            trained = [[number, *group] for number, group in groups]
+            if at >= len(known) or known[at]["trained"] != trained:
+                known[at:] = [{"trained": trained, "seconds": monotonic() - begun}]
+                write_json(self.file, known)
+            self.seconds += known[at]["seconds"]
             self.rounds += 1
             names = self._next_names(len(names))
             if names and not self._affordable(names):
                 _LOG.info("The budget ends the search after %d rounds.", self.rounds)
                 break
+        if not self.scores:
+            raise NonFiniteError(
+                "at least one student must train, got no finite loss or metric of any; give a "
+                "lower learning rate: training=tl.Training(optimizer=...)"
+            )
         return self.chosen
 
     @property
@@ -109,6 +122,18 @@ class Search:
             near = [name for name in passing if self.costs[name].seconds <= limit]
             return min(near, key=lambda n: (self.costs[n].parameters, self.costs[n].seconds))
         return max(self.scores, key=lambda name: (self._gain(name), -self.costs[name].seconds))
+
+    def _train(self, names: Sequence[str], steps: int) -> None:
+        """Train some candidates; one that diverges is not tried again."""
+        try:
+            self._read(self.train(names, steps, self.rounds), steps)
+        except NonFiniteError as error:
+            if len(names) > 1:
+                for name in names:
+                    self._train([name], steps)
+                return
+            _LOG.warning("Student %r is given up: %s", names[0], error)
+            self.diverged.add(names[0])
 
     def passes(self, name: str) -> bool:
         """Whether a candidate's interval on validation data lies within the margin."""
@@ -125,14 +150,17 @@ class Search:
 
         In groups of equal steps, of which the first is the shortest.
         """
+        if not self.scores:
+            return []
         chosen = self.chosen
         limit = self.costs[chosen].seconds if self.passes(chosen) else math.inf
         left = [
             name
             for name, cost in self.costs.items()
-            if cost.seconds < limit and not self.passes(name) and not self._hopeless(name)
+            if name in self.scores and cost.seconds < limit
+            if not self.passes(name) and not self._hopeless(name)
         ]
-        if self.margin is None:  # one that was worse at fewer steps is not taken up again
+        if self.margin is None:  # one that fell behind is not trained again
             most = max(each[-1].steps for each in self.scores.values())
             left = [name for name in left if self.scores[name][-1].steps == most]
             left = [] if last == 1 else left
@@ -142,6 +170,8 @@ class Search:
         return sorted(in_order, key=lambda name: self.scores[name][-1].steps)
 
     def _hopeless(self, name: str) -> bool:
+        if name in self.diverged:
+            return True
         if self.margin is None or len(self.scores[name]) == 1:
             return False
         before, last = self.scores[name][-2:]
@@ -156,7 +186,7 @@ class Search:
             value = math.nan if metric is None else trial.metrics[metric.name]
             found = against[arm.name]
             gain = found.differences[0]
-            low = gain if found.interval is None else found.interval.low
+            low = -math.inf if found.interval is None else found.interval.low
             score = Score(value, gain, low, steps, trial.seconds)
             self.scores.setdefault(arm.name, []).append(score)
 
@@ -165,13 +195,13 @@ class Search:
         times = [LONGER * self.scores[name][-1].seconds for name in names]
         return self.seconds + sum(times) + self.confirmations * max(times) <= self.budget
 
-    def _noted(self) -> list[float]:
-        """Return how long each finished round took, from an earlier call."""
+    def _noted(self) -> list[Any]:
+        """Return what each round of an earlier call trained, and how long that took."""
         if not self.file.exists():
             return []
         try:
-            found = json.loads(self.file.read_text(encoding="utf-8"))["seconds of rounds"]
-            return [float(each) for each in found]
+            found = json.loads(self.file.read_text(encoding="utf-8"))
+            return [{"trained": each["trained"], "seconds": each["seconds"]} for each in found]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
                 f"{self.file} must hold the times of finished rounds, got {in_short(error)}; "

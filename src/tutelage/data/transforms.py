@@ -97,7 +97,7 @@ def with_mixed_labels(batch: Batch, inputs: Any, partner: Tensor, fraction: Tens
     of each example is its own.
 
     Raises:
-        DataError: Labels are no tensor, or several integers for each example.
+        DataError: Labels are not a tensor, or are several integers per example.
     """
     labels = batch.labels
     if labels is None:

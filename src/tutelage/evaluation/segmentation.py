@@ -62,7 +62,9 @@ class MeanIoU(MetricOfCounts):
 
     def total(self, output: Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
         """Return the confusion matrix of all rows."""
-        return self.counts(output, labels, Rows.counted(torch.tensor([len(output)])))[0]
+        return self.counts(
+            output, labels, Rows.counted(torch.tensor([len(output)], device=labels.device))
+        )[0]
 
     def of_counts(self, counts: Tensor) -> Tensor:
         """Return the mean IoU of confusion matrices, `[…, classes, classes]`."""

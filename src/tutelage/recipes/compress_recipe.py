@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from tutelage.compression import Compressed, compress
 from tutelage.compression.families import TABLE_WIDTHS
 from tutelage.errors import RecipeError
+from tutelage.exporting import ABOUT
 from tutelage.objectives import BinaryTargets, Objective, OutputRegression, SoftTargets
 from tutelage.recipes.job import Job
 from tutelage.recipes.model import StudentSpec
-from tutelage.studies import ReportOptions, Training
+from tutelage.recipes.student_files import FILE, write_student
+from tutelage.recipes.study_recipe import training_of
+from tutelage.studies import ReportOptions
 
-_COMMON = ("batch_size", "optimizer", "scheduler", "engine")
-_SHARED = ("metrics", "monitor")
+_SHARED = ("metrics", "monitor", "transform")
 
 
 def carry_out_compression(job: Job) -> Compressed:
@@ -21,6 +26,12 @@ def carry_out_compression(job: Job) -> Compressed:
     given: Any = job.model.compress
     if given is None:
         raise job.missing("compress", "such as {margin: 0.005}")
+    for name in ("stages", "on_policy"):
+        if getattr(job.model, name) is not None:
+            raise RecipeError(
+                f"{job.document.where((name,))}: `compress` trains by one `objective` on the data, "
+                f"got `{name}`; leave it out"
+            )
     job.load()
     build, settings, data = job.build, job.settings, job.data
     for name in ("val", "test"):
@@ -34,9 +45,12 @@ def carry_out_compression(job: Job) -> Compressed:
         raise job.missing("teacher", "the model that is to become smaller")
     job.look_at_teacher()
     job.check_classes("compress", data)
-    own = build.arguments(given.training, ("compress", "training"))
-    with build.named("compress", "training"), build.at(("compress", "training"), Exception):
-        training = Training(**{name: settings[name] for name in _COMMON if name in settings} | own)
+    training, objective = training_of(job, given.training, "compress"), _objective(job)
+
+    def describe(student: nn.Module, folder: Path) -> dict[str, str]:
+        write_student(folder, student, data, objective)
+        return {ABOUT: (folder / FILE).read_text(encoding="utf-8")}
+
     report = {"title": f"Compression of {job.out.name}", "class_names": data.classes}
     report |= build.arguments(given.report, ("compress", "report"))
     with build.named("compress"):
@@ -45,11 +59,12 @@ def carry_out_compression(job: Job) -> Compressed:
             train=data.train,
             val=data.val,
             test=data.test,
-            objective=_objective(job),
+            objective=objective,
             students=_students(job, given.students),
             training=training,
             report=ReportOptions(**report),
             groups=data.groups,
+            describe=describe,
             out=job.out / "compress",
             **{name: settings[name] for name in _SHARED if name in settings}
             | build.arguments(given, ("compress",), omit=("students", "training", "report")),

@@ -246,9 +246,10 @@ CompressSection = section(
     compress,
     "objective",
     "groups",
-    "store",
     "metrics",
     "monitor",
+    "transform",
+    "describe",
     replace={"students": (dict[Text, StudentSpec] | None, None)},
 )
 TrainingSection = section(distill, "objective", "stages", "fresh")

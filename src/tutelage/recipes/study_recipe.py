@@ -18,6 +18,17 @@ _COMMON = ("batch_size", "optimizer", "scheduler", "engine")
 _OF_STUDY = ("metrics", "monitor", "epochs")
 
 
+def training_of(job: Job, given: Any, section: str) -> Training:
+    """Return how a section of a recipe trains: as `training` says, but for its own settings."""
+    own = job.build.arguments(given, (section, "training"))
+    common = {name: job.settings[name] for name in _COMMON if name in job.settings}
+    with (
+        job.build.named(section, "training"),
+        job.build.at((section, "training"), TypeError, ValueError),
+    ):
+        return Training(**common | own)
+
+
 def carry_out_study(job: Job) -> Study:
     """Carry out the study of a recipe, or resume that."""
     given: Any = job.model.study
@@ -32,10 +43,7 @@ def carry_out_study(job: Job) -> Study:
         )
     if job.model.student is None:
         raise job.missing("student", "the model to train")
-    own = build.arguments(given.training, ("study", "training"))
-    with build.named("study", "training"), build.at(("study", "training"), TypeError, ValueError):
-        common = {name: settings[name] for name in _COMMON if name in settings}
-        training = Training(**common | own)
+    training = training_of(job, given.training, "study")
     shared = {name: settings[name] for name in _OF_STUDY if name in settings}
     if training.steps is not None:
         shared.pop("epochs", None)

@@ -75,7 +75,7 @@ class Hub:
         """Return the config of a model.
 
         Raises:
-            NotFoundError: There is no such folder, nor such a repository that can be reached.
+            NotFoundError: The folder does not exist, and no repository of this name is reached.
         """
         try:
             with self.loading():

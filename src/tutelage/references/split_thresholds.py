@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tutelage._checks import integer
 from tutelage.datasets import Columns
 from tutelage.references.tables import TableModel
-from tutelage.teachers import Predictor
+from tutelage.teachers import Predictor, Teacher
 
 _Splits = Iterator[tuple[int, NDArray[np.float64]]]
 """Columns, by position, and thresholds t of them: a row goes to the right where x > t."""
@@ -61,13 +61,15 @@ def thresholds_by_name(teacher: Any, columns: Columns, most: int) -> dict[str, l
     """Return the `split_thresholds` of a teacher of a table, or of each of several together.
 
     Args:
-        teacher: Of a recipe: a `Predictor`, or a list or mapping of teachers; of others nothing is
-            known.
+        teacher: Of a recipe: a `Predictor`, or several teachers: a list, a mapping, or a teacher
+            that has members; of others nothing is known.
         columns: What the rows' columns are.
         most: As for `split_thresholds`.
     """
-    if isinstance(teacher, (Mapping, list, tuple)):
-        several = teacher.values() if isinstance(teacher, Mapping) else teacher
+    several = teacher.members if isinstance(teacher, Teacher) else teacher
+    if isinstance(several, Mapping):
+        several = tuple(several.values())
+    if isinstance(several, (list, tuple)) and several:
         found: dict[str, list[float]] = {}
         for each in several:
             for name, own in thresholds_by_name(each, columns, most).items():
@@ -104,10 +106,10 @@ def _model_of(given: Any) -> Any:
             given = given.predict
         elif isinstance(given, TableModel):
             given = given.model
-        elif isinstance(given, partial):
-            given = given.args[0] if given.args else given.func
-        elif hasattr(given, "best_estimator_"):
-            given = given.best_estimator_
+        elif isinstance(given, partial) and given.func.__module__.startswith("tutelage."):
+            given = given.args[0]  # of ours, which gives the model the columns in their order
+        elif (best := getattr(given, "best_estimator_", None)) is not None:
+            given = best
         else:
             owner = getattr(given, "__self__", None)
             if owner is None:

@@ -170,7 +170,7 @@ class Differences:
         effect = abs(float(found.table.mean()))
         resolution = max(found.resolution * unseen, found.floor((1 + _CONFIDENCE) / 2))
         with suppress(ArgumentError):  # no difference, one seed, or more than can be asked for
-            # No number of seeds shows less than the test examples can.
+            # More seeds cannot show what the test examples are too few to resolve.
             needed = (
                 seeds_needed(found.table, effect, groups=groups) if effect > resolution else None
             )

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,13 @@ def check_overlaps(plan: StudyPlan, allowed: bool) -> tuple[Overlap, ...]:
                     worst[other.name] = max(one, worst.get(other.name, one), key=_severity)
             found += worst.values()
     return tuple(found)
+
+
+def refuse_overlaps(train: object, judged: Sequence[EvalData], allowed: bool) -> None:
+    """Refuse examples that two of the training data and the data that judges have in common."""
+    every = [train_examples("train", train), *map(eval_examples, judged)]
+    for one, other in combinations(every, 2):
+        _checked(compare(one, other), allowed)
 
 
 def _for_seeds(plan: StudyPlan, data: Any) -> Iterator[tuple[str, Any]]:

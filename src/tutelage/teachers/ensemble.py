@@ -69,7 +69,7 @@ class Ensemble(Teacher):
         devices: The device of each member; None for that of the batch.
 
     Raises:
-        ArgumentError: There is no member, or weights or devices do not match the members.
+        ArgumentError: There are no members, or weights or devices do not match the members.
         ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> one, other = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)

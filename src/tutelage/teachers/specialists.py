@@ -143,7 +143,7 @@ class Specialists(Teacher):
             they do not fit together. Each change of domain then moves a teacher.
 
     Raises:
-        ArgumentError: There is no teacher, or there is `others` without a generalist.
+        ArgumentError: There are no teachers, or `others` without a generalist.
         ModelError: A member is not a teacher, or members name their classes in different orders.
 
     >>> pictures, drawings = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)

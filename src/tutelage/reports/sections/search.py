@@ -25,7 +25,7 @@ def search_section(record: Record) -> Section | None:
     if search is None or metric is None:
         return None
     chosen = next(each for each in search.candidates if each.is_chosen)
-    kept = record.margin is not None and not search.within
+    missed = record.margin is not None and not search.within
     text = (
         f"{counted(len(search.candidates), 'candidate')}, {counted(search.rounds, 'round')} of "
         f"training in {significant(search.seconds / 60)} minutes; students were compared with the "
@@ -33,7 +33,7 @@ def search_section(record: Record) -> Section | None:
         "No candidate was within the margin on validation data; the best of them was chosen. "
         "Longer training (`budget`), larger students, or more inputs for the teacher to label may "
         "help."
-        if kept
+        if missed
         else "",
     )
     rows = [_row(each, search, metric, wanted=record.margin) for each in search.candidates]
