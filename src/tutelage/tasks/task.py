@@ -212,7 +212,7 @@ class Task(ABC):
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return which rows, or examples with one output, count, and what each adds to a mean.
 
-        NaN where a model diverged. None for metrics that are not such means, or not of these labels.
+        NaN where a model diverged. None for metrics that are not such means, or of other labels.
         """
         return None
 
