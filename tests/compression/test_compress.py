@@ -125,7 +125,7 @@ def test_the_fastest_student_within_the_margin_is_chosen_and_proved(compressed):
 def test_costs_are_those_of_the_exported_file(compressed):
     chosen = next(each for each in search_of(compressed).candidates if each.is_chosen)
     assert chosen.parameters == sum(each.numel() for each in compressed.student.parameters())
-    assert chosen.file_bytes == pytest.approx(compressed.exported.file_bytes, rel=0.02)
+    assert chosen.file_bytes == compressed.exported.path.stat().st_size
     assert [each.batch_size for each in chosen.latencies] == [1, 32]
     assert [each.batch_size for each in search_of(compressed).latencies] == [1, 32]
 
@@ -226,7 +226,7 @@ def test_without_a_margin_the_best_within_the_limits_is_chosen(digits, out):
     assert found.study.results.against_teacher[0].non_inferiority is None
     table = record_page(found.study.results).sections[0].table
     assert table is not None
-    assert "Within\nmargin" not in table.heads
+    assert "Within margin" not in table.heads
 
 
 def test_limits_that_no_student_keeps_are_refused_before_any_training(digits, out):

@@ -248,16 +248,18 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         report=report or ReportOptions(title="Compression"),
         out=folder / "proof",
     )
-    notes = (*confirmed.results.notes, *_seen_by_teacher(search.teacher, confirmed.results))
-    results = replace(
-        confirmed.results, notes=notes, search=_record(search, costs, of_teacher, chosen)
-    )
-    write_record(results, folder / "results.json")
-    confirmed = replace(confirmed, results=results)
+    results = confirmed.results
     student = confirmed.student(seed=_best_seed(results))
     metadata = None if describe is None else describe(student, folder)
     exported = export(student, val, folder / "student.onnx", metadata=metadata)
-    return Compressed(chosen, confirmed, exported, folder)
+    costs[chosen] = replace(costs[chosen], file_bytes=exported.file_bytes)  # with its metadata
+    results = replace(
+        results,
+        notes=(*results.notes, *_seen_by_teacher(search.teacher, results)),
+        search=_record(search, costs, of_teacher, chosen),
+    )
+    write_record(results, folder / "results.json")
+    return Compressed(chosen, replace(confirmed, results=results), exported, folder)
 
 
 def _within(
