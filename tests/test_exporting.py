@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
 from tutelage.datasets import Column, Columns, TableInputs
+from tutelage.exporting import as_file
 from tutelage.layers import ImageInputs, Prepared, TextInputs
 from tutelage.wants import OUTPUT
 
@@ -209,11 +210,77 @@ def test_a_model_that_generates_is_refused_with_the_way_out(file):
         tl.export(transformers.GPT2LMHeadModel(config), Texts(3), file)
 
 
+def in_int8(model, data, file):
+    """Export in both precisions; return how many times smaller int8 is, and its relative error."""
+    plain = tl.export(model, data, file)
+    found = tl.export(model, data, file, precision="int8", metadata={"classes": "a b"})
+    assert session(file).get_modelmeta().custom_metadata_map["classes"] == "a b"
+    assert found.inputs == plain.inputs
+    assert found.difference > plain.difference
+    return plain.file_bytes / found.file_bytes, found.difference / found.largest
+
+
+def test_int8_quantizes_linear_layers_and_embeddings(bert, file):
+    net = nn.Sequential(
+        nn.Linear(6, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 3)
+    )
+    smaller, error = in_int8(net, TensorDataset(INPUTS), file)
+    assert smaller > 3
+    assert error < 0.05
+    for size in (1, 70):
+        found, expected = outputs(file, input=INPUTS[:size]), net(INPUTS[:size])
+        assert (found - expected).abs().max() < 0.05 * expected.abs().max()
+    in_int8(bert, Texts(6), file)
+
+
+def test_int8_of_convolutions_has_ranges_of_the_data(file):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 4)).eval()
+    images = torch.rand(40, 3, 8, 8)
+    smaller, error = in_int8(net, TensorDataset(images), file)
+    assert smaller > 2
+    assert error < 0.05
+    far = outputs(file, input=1000 * images)  # beyond the ranges activations are cut
+    assert far.abs().max() < 0.1 * net(1000 * images).abs().max()
+
+
+def test_weights_in_int8_cannot_overflow_where_products_are_added_in_16_bits(file):
+    """255 · 64 · 2 < 2¹⁵: on CPUs without VNNI two products of full 8 bits would."""
+    onnx = pytest.importorskip("onnx")
+    net = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 3))
+    tl.export(net, TensorDataset(INPUTS), file, precision="int8")
+    weights = [
+        onnx.numpy_helper.to_array(each)
+        for each in onnx.load(file).graph.initializer
+        if each.data_type == onnx.TensorProto.INT8 and len(each.dims) > 1
+    ]
+    assert weights
+    assert max(abs(each.astype(int)).max() for each in weights) <= 64
+
+
+def test_the_module_of_a_file_takes_the_inputs_of_the_model(bert):
+    from tokenizing import tokenizer  # noqa: PLC0415 - imports transformers
+
+    student = Prepared(bert, TextInputs(tokenizer(), 16))
+    texts = ["the cat sat", "un happy dog ran", "very"]
+    found = as_file(student, [(each, 0) for each in texts], "float32")
+    torch.testing.assert_close(found(texts), student(texts).logits)
+    columns = Columns((Column("age", "number"), Column("job", "category", ("cook", "smith"))))
+    rows = torch.tensor([[20.0, 0, 5], [40, 1, 6]], dtype=torch.float64)  # with one of a teacher
+    inputs = TableInputs.fit(columns, rows[:, :2])
+    of_rows = Prepared(nn.Linear(inputs.features, 2), inputs)
+    torch.testing.assert_close(
+        as_file(of_rows, TensorDataset(rows), "float32")(rows), of_rows(rows)
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
         ({"path": "student.pt"}, tl.ArgumentError, r"must end in \.onnx, got student\.pt"),
         ({"examples": 0}, tl.ArgumentError, "`examples` must be at least 1"),
+        ({"precision": "int4"}, tl.ArgumentError, r"one of \['float32', 'int8'\], got 'int4'"),
         ({"model": "net"}, tl.ModelError, r"`model` must be a torch\.nn\.Module, got str"),
         ({"data": INPUTS[:, :5]}, tl.ModelError, r"the model \(Sequential\) refused its inputs"),
         ({"path": "/proc/nowhere/a.onnx"}, tl.RunFolderError, "choose another path"),

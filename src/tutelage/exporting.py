@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +18,13 @@ from tutelage.datasets import TableInputs
 from tutelage.distiller import check_learner
 from tutelage.errors import ArgumentError, ModelError, RunFolderError
 from tutelage.evaluation import latencies
-from tutelage.evaluation.onnx_file import OnnxSession, write_onnx
+from tutelage.evaluation.onnx_file import OnnxSession, quantize, write_onnx
 from tutelage.evaluation.variants import OutputOnly, check_close, reason_of, silenced
 from tutelage.files import write_whole
 from tutelage.layers import Prepared, observe
 from tutelage.layers.language import generates
+from tutelage.layers.observe import arguments
+from tutelage.layers.prepared import Prepare
 from tutelage.nested import on_tensors, to_device
 from tutelage.signals import Batch
 from tutelage.wants import OUTPUT
@@ -28,9 +32,13 @@ from tutelage.wants import OUTPUT
 ABOUT = "student.json"
 """The key of metadata under which a recipe's student says what it takes and gives."""
 
+Precision = Literal["float32", "int8"]
+PRECISIONS: dict[Precision, float] = {"float32": 1e-3, "int8": 1.0}
+"""The largest difference from the model's outputs, relative to the largest of them, by precision.
+
+What 8 bits lose is to be measured on data."""
+
 _BATCH = 32
-_TOLERANCE = 1e-3
-"""Largest difference from the model's outputs, relative to the largest of them."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ def export(
     data: object,
     path: str | Path,
     *,
+    precision: Precision = "float32",
     examples: int = 256,
     metadata: Mapping[str, str] | None = None,
 ) -> Exported:
@@ -87,6 +96,7 @@ def export(
     The file takes batches of any size, and texts of any length as tokens. Before it replaces a file
     at `path`, ONNX Runtime computes its outputs for examples of the data, in batches and for one
     alone; a file whose outputs are farther from the model's than 0.001 of the largest is refused.
+    In int8 outputs differ by more; how much that costs is measured on data (`tl.Arm(of=...)`).
 
     Preprocessing that consists of operations of PyTorch (`TableInputs`, `ImageInputs`) is part of
     the file; the tokenizer of `TextInputs` is not, so that the file takes its tokens.
@@ -95,6 +105,9 @@ def export(
         model: In float32; it is not changed.
         data: Examples as for `distill`, such as the test data; labels are not used.
         path: The file, ending in `.onnx`.
+        precision: `"float32"`, or `"int8"`: weights and products in 8 bits; the file
+            has about a quarter of the size. Ranges of the activations of convolutional networks
+            are found on the `examples`, others as they come.
         examples: On how many of the first ones outputs are compared.
         metadata: Texts that the file carries, such as the names of the classes; ONNX Runtime
             returns them as `session.get_modelmeta().custom_metadata_map`.
@@ -103,7 +116,7 @@ def export(
         What was written, how far its outputs are from the model's, and the time of both.
 
     Raises:
-        ArgumentError: `path` does not end in `.onnx`.
+        ArgumentError: `path` does not end in `.onnx`, or the precision is not known.
         ModelError: The model cannot be exported, with the exporter's reason; the extra
             `tutelage[onnx]` is not installed; outputs differ, or none is finite.
         RunFolderError: The file cannot be written.
@@ -112,6 +125,7 @@ def export(
     if path.suffix != ".onnx":
         raise ArgumentError(f"`path` must end in .onnx, got {path}; add the ending")
     integer("examples", examples, 1, "outputs are compared on that many")
+    check_precision(precision)
     check_learner("model", model)
     if any(map(generates, model.modules())):
         raise ModelError(
@@ -120,19 +134,68 @@ def export(
             "which vLLM, llama.cpp and transformers read"
         )
     with randomness.preserved(), torch.no_grad():
-        return _write(*as_exported(model, data, examples), path, metadata)
+        return _write(*as_exported(model, data, examples), path, metadata, precision)
+
+
+def check_precision(given: object) -> None:
+    """Refuse a precision that is not known."""
+    if given not in PRECISIONS:
+        raise ArgumentError(f"`precision` must be one of {[*PRECISIONS]}, got {given!r}")
+
+
+def as_file(model: nn.Module, data: object, precision: Precision) -> OnnxModel:
+    """Return a trained model as ONNX Runtime computes it from its file; it takes the same inputs.
+
+    Args:
+        model: As for `export`.
+        data: As for `export`; some are compared.
+        precision: As for `export`.
+
+    Raises:
+        ModelError: As `export`.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export(model, data, path, precision=precision)
+        return OnnxModel(model, path.read_bytes())
+
+
+class OnnxModel(nn.Module):
+    """A model that ONNX Runtime computes from its file, on the CPU, with the inputs of the model.
+
+    Args:
+        model: What was exported.
+        content: The file.
+    """
+
+    def __init__(self, model: nn.Module, content: bytes) -> None:
+        super().__init__()
+        self.session, self.file_bytes = OnnxSession(content), len(content)
+        _, self.prepare = _parts(model)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the output."""
+        if self.prepare is not None:
+            args, kwargs = arguments(self.prepare(kwargs or (args[0] if len(args) == 1 else args)))
+        return self.session(*args, **kwargs)
+
+
+def _parts(model: nn.Module) -> tuple[nn.Module, Prepare | None]:
+    """Return what of a model is in its file, and what makes the file's inputs of the model's."""
+    if not isinstance(model, Prepared):
+        return model, None
+    prepare = model.prepare
+    if isinstance(prepare, TableInputs):  # columns behind its own are not its inputs
+        return model, lambda raw: raw[:, : len(prepare.columns)]
+    return (model, None) if isinstance(prepare, nn.Module) else (model.wrapped, prepare)
 
 
 def as_exported(model: nn.Module, data: object, examples: int) -> tuple[nn.Module, list[Batch]]:
     """Return what a file holds of a model, and batches of the inputs that the file takes."""
-    own, prepare = copy.deepcopy(model).cpu().eval(), None
-    if isinstance(own, Prepared) and not isinstance(own.prepare, nn.Module):
-        own, prepare = own.wrapped, own.prepare
+    own, prepare = _parts(copy.deepcopy(model).cpu().eval())
     batches = list[Batch]()
     for batch in as_source("data", data, _BATCH).epoch(0):
         inputs = to_device(batch[:examples].inputs, torch.device("cpu"))
-        if isinstance(own, Prepared) and isinstance(own.prepare, TableInputs):
-            inputs = inputs[:, : len(own.prepare.columns)]  # those behind are not its inputs
         batches.append(Batch(inputs if prepare is None else prepare(inputs)))
         examples -= len(batches[-1])
         if examples <= 0:
@@ -142,7 +205,11 @@ def as_exported(model: nn.Module, data: object, examples: int) -> tuple[nn.Modul
 
 
 def _write(
-    model: nn.Module, batches: list[Batch], path: Path, metadata: Mapping[str, str] | None
+    model: nn.Module,
+    batches: list[Batch],
+    path: Path,
+    metadata: Mapping[str, str] | None,
+    precision: Precision,
 ) -> Exported:
     first = batches[0]
     # Given a batch of one, the exporter fixes the batch size at 1.
@@ -153,8 +220,10 @@ def _write(
         try:
             with silenced():
                 write_onnx(model, several.inputs, draft, metadata)
-            session = OnnxSession(draft.read_bytes())
-            found.append(_compared(session, model, batches, path, draft.stat().st_size))
+                if precision == "int8":
+                    quantize(draft, [each.inputs for each in batches])
+            content, tolerance = draft.read_bytes(), PRECISIONS[precision]
+            found.append(_compared(content, model, batches, path, tolerance))
         except OSError:
             raise
         except Exception as error:  # exporters and runtimes raise errors of any kind
@@ -171,16 +240,16 @@ def _write(
 
 
 def _compared(
-    session: OnnxSession, model: nn.Module, batches: list[Batch], path: Path, file_bytes: int
+    content: bytes, model: nn.Module, batches: list[Batch], path: Path, tolerance: float
 ) -> Exported:
     """Compare the outputs of a file with the model's, and time both."""
-    difference, largest, compared = 0.0, 0.0, 0
+    session, (difference, largest, compared) = OnnxSession(content), (0.0, 0.0, 0)
     inputs, outputs = session.described()
     alone = batches[0][:1]
     for batch in (*batches, alone, *_shorter(model, batches[0], inputs)):
         expected = observe(model, batch.inputs, OUTPUT, "model").logits
         output = observe(session, batch.inputs, OUTPUT, "file").logits
-        difference = max(difference, check_close(output, expected, len(batch), _TOLERANCE))
+        difference = max(difference, check_close(output, expected, len(batch), tolerance))
         finite = expected[expected.isfinite()]
         compared += len(finite)
         largest = max(largest, finite.abs().amax().item() if len(finite) else 0.0)
@@ -192,7 +261,7 @@ def _compared(
     times = latencies({"PyTorch": model, "ONNX Runtime": session}, alone, (1,))
     return Exported(
         path=path,
-        file_bytes=file_bytes,
+        file_bytes=len(content),
         inputs=inputs,
         outputs=outputs,
         examples=sum(map(len, batches)),

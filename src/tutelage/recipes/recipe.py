@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tutelage import __version__
 from tutelage.compression import Compressed
 from tutelage.errors import RecipeError, RunFolderError
-from tutelage.exporting import Exported
+from tutelage.exporting import Exported, Precision
 from tutelage.files import writing
 from tutelage.recipes.compress_recipe import carry_out_compression
 from tutelage.recipes.job import Job
@@ -163,13 +163,14 @@ class Recipe:
         """
         return predict_file(self._job(), str(file), Path(out), teacher=teacher)
 
-    def export(self, path: str | Path | None = None) -> Exported:
+    def export(self, path: str | Path | None = None, precision: Precision = "float32") -> Exported:
         """Write the trained student to an ONNX file, compared with it on data of the recipe.
 
         Args:
             path: The file; None for `student.onnx` in the recipe's folder.
+            precision: As for `export`.
         """
-        return export_student(self._job(), None if path is None else Path(path))
+        return export_student(self._job(), None if path is None else Path(path), precision)
 
     def _job(self) -> Job:
         return Job(self.model, self.document, self.out, trust=self.trust)

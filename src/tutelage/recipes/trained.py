@@ -24,7 +24,7 @@ from tutelage.errors import (
     TutelageError,
 )
 from tutelage.evaluation import evaluate
-from tutelage.exporting import ABOUT, Exported, export
+from tutelage.exporting import ABOUT, Exported, Precision, export
 from tutelage.files import write_whole, writing
 from tutelage.layers.language import generates
 from tutelage.nested import describe
@@ -286,10 +286,11 @@ def _predictions(job: Job, model: Any, examples: Any) -> dict[str, Any]:
     return {f"prediction {name}": rows[:, at] for at, name in enumerate(names)}
 
 
-def export_student(job: Job, path: Path | None) -> Exported:
+def export_student(job: Job, path: Path | None, precision: Precision) -> Exported:
     """Write the trained student to a file of ONNX, compared on test, validation or training data.
 
-    The file carries `student.json`: what outputs mean, and how inputs are prepared.
+    The file carries `student.json`: what outputs mean, how inputs are prepared. In int8 training
+    data come first, since ranges of activations are found on them.
 
     Raises:
         RunFolderError: The student is not trained yet.
@@ -303,6 +304,9 @@ def export_student(job: Job, path: Path | None) -> Exported:
             f"the student of {job.document.source} must be trained before it is exported, got none "
             f"in {job.out}; run `tutelage distill {job.document.source}`"
         )
-    data = next(each for each in (job.data.test, job.data.val, job.data.train) if each is not None)
+    splits = [job.data.test, job.data.val, job.data.train]
+    in_order = splits if precision == "float32" else splits[::-1]
+    data = next(each for each in in_order if each is not None)
     metadata = {ABOUT: about.read_text(encoding="utf-8")}
-    return export(student, data, path or job.out / "student.onnx", metadata=metadata)
+    file = path or job.out / "student.onnx"
+    return export(student, data, file, precision=precision, metadata=metadata)
