@@ -1,30 +1,39 @@
+"""Cheaper forms of models of one tensor, and of dicts, tuples and strings."""
+
 import copy
 import logging
 import sys
+from functools import cache
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch._inductor import config
+from torch.ao.quantization import quantize_dynamic
+from torch.utils._pytree import tree_leaves
+from transformers import BatchEncoding, BertConfig, BertForSequenceClassification
 
 from tutelage.data import randomness
 from tutelage.errors import DataError, ModelError
-from tutelage.evaluation import accuracy, agreement, latencies, variants
-from tutelage.evaluation.variants import check_close
+from tutelage.evaluation import accuracy, agreement, latencies, predict, variants
+from tutelage.evaluation.variants import Built, check_close
+from tutelage.layers import observe
+from tutelage.layers.observe import arguments
+from tutelage.wants import OUTPUT
 
 NAMES = ["plain", "compiled", "bf16", "int8", "onnx"]
-# bfloat16 has 8 bits of precision, and 8-bit integers as many for the whole range of a layer.
+# Relative to the largest output. bfloat16 has 8 bits of precision, and 8-bit integers as many for
+# the whole range of a layer.
 CLOSE = {"plain": 0, "compiled": 1e-5, "bf16": 0.05, "int8": 0.05, "onnx": 1e-5}
-
-
-def perceptron():
-    return nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+TOKENS = 7
 
 
 def convolutions():
-    return nn.Sequential(
+    """A trained classifier of digits, in training mode."""
+    images, labels = digits()
+    model = nn.Sequential(
         nn.Unflatten(1, (1, 8, 8)),
         nn.Conv2d(1, 8, 3, padding=1),
         nn.BatchNorm2d(8),
@@ -33,101 +42,164 @@ def convolutions():
         nn.Flatten(),
         nn.Linear(128, 10),
     )
-
-
-def trained(model, images, labels):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), labels).backward()
+        nn.functional.cross_entropy(model(images[:1000]), labels[:1000]).backward()
         optimizer.step()
-    return model.train()
+    return model
 
 
-@pytest.fixture(scope="module", params=[perceptron, convolutions])
-def digits(request):
+@cache
+def digits():
     data = load_digits()
-    images = torch.tensor(data.data, dtype=torch.float32) / 16
-    labels = torch.tensor(data.target)
+    return torch.tensor(data.data, dtype=torch.float32) / 16, torch.tensor(data.target)
+
+
+def images(size):
+    return digits()[0][1000 : 1000 + size]
+
+
+def bert():
+    """A model of transformers, with weights that are large enough for outputs to differ."""
+    config = BertConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=16, num_labels=3, initializer_range=0.15,
+    )  # fmt: skip
+    return BertForSequenceClassification(config)
+
+
+def sentences(size, tokens=TOKENS):
+    generator = torch.Generator().manual_seed(size)
+    lengths = torch.randint(2, tokens + 1, (size, 1), generator=generator)
+    mask = (torch.arange(tokens) < lengths).long()
+    ids = torch.randint(1, 50, (size, tokens), generator=generator) * mask
+    return BatchEncoding({"input_ids": ids, "attention_mask": mask})
+
+
+class Nested(nn.Module):
+    """A model of a dict with a tuple, a value for the whole batch, and an input that may miss."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, parts, scale, bias=None):
+        first, second = parts["both"]
+        output = self.layer(first * scale + second)
+        return {"logits": output if bias is None else output + bias}
+
+
+def nested(size):
+    generator = torch.Generator().manual_seed(size)
+    both = tuple(torch.randn(2, size, 6, generator=generator))
+    return {"parts": {"both": both}, "scale": 0.5, "bias": None}
+
+
+MODELS = {
+    "convolutions": (convolutions, images),
+    "bert": (bert, sentences),
+    "nested": (Nested, nested),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def built(request):
+    """A model, a function of its inputs, and its forms by name."""
+    make, inputs = MODELS[request.param]
     torch.manual_seed(0)
-    return trained(request.param(), images[:1000], labels[:1000]), images[1000:], labels[1000:]
-
-
-@pytest.fixture(scope="module")
-def built(digits):
-    model, images, _ = digits
+    model = make().train()
     before, state = copy.deepcopy(model.state_dict()), randomness.capture()["torch"]
-    forms = {each.name: each for each in variants(model, images[:16])}
+    forms = {each.name: each for each in variants(model, inputs(16))}
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert all(part.training for part in model.modules())
     assert all(each.requires_grad for each in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
-    return forms
+    return model.eval(), inputs, forms
 
 
-def outputs(model, inputs):
+def called(model, inputs):
+    """Return what a form itself returns, without gradients."""
+    args, kwargs = arguments(inputs)
     with torch.no_grad():
-        return model(inputs)
+        return model(*args, **kwargs)
+
+
+def tensors(inputs):
+    return [each for each in tree_leaves(arguments(inputs)) if isinstance(each, Tensor)]
+
+
+def output(model, inputs):
+    with torch.inference_mode():
+        return observe(model, inputs, OUTPUT, "model").logits
 
 
 def test_all_forms_are_built_in_order(built):
-    assert list(built) == NAMES
-    assert [each.reason for each in built.values()] == [""] * 5
-    for each in built.values():
-        assert isinstance(each.model, nn.Module)
-        assert not any(part.training for part in each.model.modules())
+    model, inputs, forms = built
+    assert list(forms) == NAMES
+    assert [each.reason for each in forms.values()] == [""] * 5
+    assert not any(part.training for each in forms.values() for part in each.model.modules())
+    whole = forms["plain"].file_bytes
+    assert forms["compiled"].file_bytes == whole
+    assert forms["bf16"].file_bytes < whole
+    assert all(each.file_bytes > 0 for each in forms.values())
+    # Close outputs prove nothing where all examples have the same one.
+    assert output(model, inputs(16)).std(dim=0).min() > 0.05
 
 
 @pytest.mark.parametrize("name", NAMES)
-class TestEach:
-    @pytest.mark.parametrize("batch", [1, 2, 15, 16, 100])
-    def test_outputs_are_close_to_the_models_at_any_batch_size(self, digits, built, name, batch):
-        model, images, _ = digits
-        expected = outputs(copy.deepcopy(model).eval(), images[:batch])
-        found = outputs(built[name].model, images[:batch])
+def test_outputs_are_close_to_the_models_at_any_batch_size(built, name):
+    model, inputs, forms = built
+    for size in (1, 2, 15, 16, 40):
+        given = inputs(size)
+        expected = output(model, given)
+        found = called(forms[name].model, given)
+        assert isinstance(found, Tensor)  # also of a model that returns an object or a dict
         assert found.dtype == torch.float32
         scale = expected.abs().max().item()
         torch.testing.assert_close(found, expected, rtol=0, atol=CLOSE[name] * scale)
-
-    def test_no_call_recompiles(self, digits, built, name):
-        with torch.compiler.set_stance("fail_on_recompile"):
-            for mode in (torch.no_grad, torch.inference_mode):
-                for batch in (1, 3, 16, 100):
-                    with mode():
-                        built[name].model(digits[1][:batch])
-
-    def test_predictions_equal_the_models_on_real_data(self, digits, built, name):
-        model, images, labels = digits
-        expected = outputs(copy.deepcopy(model).eval(), images)
-        found = outputs(built[name].model, images)
-        assert agreement(found, expected) >= 0.97
-        assert accuracy(found, labels) > 0.85
-
-    def test_inputs_do_not_change(self, digits, built, name):
-        images = digits[1][:16].clone()
-        outputs(built[name].model, images)
-        assert torch.equal(images, digits[1][:16])
+        assert all(map(torch.equal, tensors(given), tensors(inputs(size))))  # none has changed
 
 
-def test_fewer_bits_give_smaller_files(built):
-    whole = built["plain"].file_bytes
-    assert built["compiled"].file_bytes == whole
-    assert built["bf16"].file_bytes < whole
-    assert all(each.file_bytes > 0 for each in built.values())
-
-
-def test_forms_are_timed_like_models(digits, built):
-    models = {name: each.model for name, each in built.items()}
-    times = latencies(models, digits[1], (1, 8), seconds=0.01, rounds=2)
+def test_no_use_of_a_form_recompiles_it(built):
+    """Past a limit for each class, PyTorch would run it uncompiled in silence."""
+    _, inputs, forms = built
+    models = {name: each.model for name, each in forms.items()}
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for size in (1, 3, 40):
+            called(models["compiled"], inputs(size))
+            output(models["compiled"], inputs(size))
+        times = latencies(models, inputs(16), (1, 8), seconds=0.01, rounds=2)
     assert [len(each) for each in times.values()] == [2] * 5
 
 
-def test_a_model_that_is_a_single_layer_is_quantized_too(monkeypatch):
-    without("compile", monkeypatch)
-    without("export", monkeypatch)
-    layer, inputs = nn.Linear(64, 10), torch.randn(2, 64)
-    small = next(each.model for each in variants(layer, inputs) if each.name == "int8")
-    assert not torch.equal(outputs(small, inputs), outputs(layer, inputs))
+@pytest.mark.parametrize("built", ["convolutions"], indirect=True)
+def test_predictions_equal_the_models_on_real_data(built):
+    model, _, forms = built
+    inputs, labels = (each[1000:] for each in digits())
+    expected = output(model, inputs)
+    for each in forms.values():
+        found = predict(each.model, inputs)
+        assert agreement(found, expected) >= 0.97
+        assert accuracy(found, labels) > 0.85
+
+
+@pytest.mark.parametrize("built", ["bert"], indirect=True)
+def test_texts_may_have_another_length(built):
+    model, _, forms = built
+    batch = sentences(4, TOKENS + 3)
+    expected = output(model, batch)
+    for name in ("plain", "bf16", "int8", "onnx"):
+        atol = CLOSE[name] * expected.abs().max().item()
+        torch.testing.assert_close(output(forms[name].model, batch), expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("built", ["bert"], indirect=True)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_int8_equals_pytorchs_own_quantization(built):
+    model, inputs, forms = built
+    expected = output(quantize_dynamic(copy.deepcopy(model), {nn.Linear}), inputs(5))
+    assert torch.equal(output(forms["int8"].model, inputs(5)), expected)
 
 
 def without(name, monkeypatch):
@@ -141,6 +213,66 @@ def without(name, monkeypatch):
 
 def reasons(model, inputs):
     return {each.name: each.reason for each in variants(model, inputs) if each.model is None}
+
+
+class Pair(nn.Module):
+    """A model of two tensors, one of numbers and one of classes, with one value an example."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.first = nn.Embedding(5, 8), nn.Linear(6, 8)
+        self.last = nn.Linear(8, 1)
+
+    def forward(self, values, kinds):
+        return self.last(torch.tanh(self.first(values) + self.embed(kinds))).flatten()
+
+
+def pairs(size):
+    generator = torch.Generator().manual_seed(size)
+    values = torch.randn(size, 6, generator=generator)
+    return values, torch.randint(0, 5, (size,), generator=generator)
+
+
+def test_a_batch_of_one_is_enough_and_one_value_for_each_input_is_a_column(monkeypatch, capfd):
+    without("compile", monkeypatch)
+    before = logging.root.manager.disable
+    model, given = Pair().eval(), pairs(9)
+    forms = {each.name: each for each in variants(model, pairs(1))}
+    assert [name for name, each in forms.items() if each.model is None] == ["compiled"]
+    assert capfd.readouterr() == ("", "")
+    assert logging.root.manager.disable == before
+    expected = called(model, given).unsqueeze(1)
+    for name in ("plain", "bf16", "int8", "onnx"):
+        atol = CLOSE[name] * expected.abs().max().item()
+        torch.testing.assert_close(called(forms[name].model, given), expected, rtol=0, atol=atol)
+
+
+def test_a_model_that_is_a_single_layer_is_quantized_too(monkeypatch):
+    without("compile", monkeypatch)
+    without("export", monkeypatch)
+    layer, inputs = nn.Linear(64, 10), torch.randn(2, 64)
+    small = next(each.model for each in variants(layer, inputs) if each.name == "int8")
+    assert not torch.equal(called(small, inputs), called(layer, inputs))
+
+
+class Letters(nn.Module):
+    """A model of strings."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, texts):
+        rows = [[float(len(each)), float(each.count("a"))] for each in texts]
+        return self.layer(torch.tensor(rows, dtype=self.layer.weight.dtype))
+
+
+def test_a_form_that_cannot_take_strings_says_so(monkeypatch):
+    without("compile", monkeypatch)
+    forms = {each.name: each for each in variants(Letters(), ["a", "bb", "aca"])}
+    assert forms["plain"].model is not None
+    assert forms["onnx"].model is None
+    assert "ONNX models take tensors" in forms["onnx"].reason
 
 
 class TestReasons:
@@ -221,39 +353,6 @@ def test_many_models_of_a_class_are_all_compiled(monkeypatch):
             assert counters["stats"]["unique_graphs"] == before + 2  # a batch of one, and others
 
 
-def test_nothing_is_printed_and_logging_is_restored(monkeypatch, capfd):
-    without("compile", monkeypatch)
-    before = logging.root.manager.disable
-    assert reasons(nn.Linear(3, 2), torch.zeros(2, 3)).keys() == {"compiled"}
-    assert capfd.readouterr() == ("", "")
-    assert logging.root.manager.disable == before
-
-
-def test_only_the_output_of_a_model_is_returned():
-    class Several(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(3, 2)
-
-        def forward(self, inputs):
-            return {"inputs": inputs, "logits": self.layer(inputs)}
-
-    model, inputs = Several(), torch.randn(4, 3)
-    for each in variants(model, inputs):
-        assert each.reason == ""
-        expected = outputs(model.layer, inputs)
-        torch.testing.assert_close(outputs(each.model, inputs), expected, rtol=0, atol=0.05)
-
-
-def test_one_value_for_each_input_is_a_column(monkeypatch):
-    without("compile", monkeypatch)
-    model, inputs = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), torch.randn(4, 3)
-    for each in variants(model, inputs):
-        if each.name != "compiled":
-            expected = outputs(model, inputs).unsqueeze(1)
-            torch.testing.assert_close(outputs(each.model, inputs), expected, rtol=0, atol=0.05)
-
-
 @pytest.mark.parametrize("inputs", [{"x": torch.zeros(0, 3)}, torch.zeros(0, 3), torch.tensor(1.0)])
 def test_inputs_that_are_not_a_batch_are_refused(inputs):
     with pytest.raises(ModelError, match=r"`inputs` must be a batch of at least one example"):
@@ -276,3 +375,35 @@ def test_outputs_that_are_not_finite_are_compared_too(values):
     check_close(expected.clone(), expected, 2, 0.01)
     with pytest.raises(ModelError, match="must be close to the model's, whose largest is"):
         check_close(torch.full_like(expected, 3.0), expected, 2, 0.01)
+
+
+class Doubled(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs):
+        return 2 * self.model(inputs)
+
+
+class TestFormsThatDiffer:
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch):
+        without("compile", monkeypatch)
+
+    def test_outputs_far_from_the_models_are_refused(self, monkeypatch):
+        wrong = {"made": lambda model, _: Built(Doubled(model), 0)}
+        monkeypatch.setattr(sys.modules["tutelage.evaluation.variants"], "FORMS", wrong)
+        (found,) = variants(nn.Sequential(nn.Linear(3, 2)), torch.randn(4, 3))
+        assert found.model is None
+        assert "outputs must be close to the model's" in found.reason
+
+    def test_infinite_logits_of_the_model_itself_are_accepted(self):
+        class Never(nn.Linear):
+            def forward(self, inputs):
+                keep = torch.tensor([True, False])
+                return super().forward(inputs).masked_fill(~keep, -torch.inf)
+
+        forms = {each.name: each for each in variants(Never(3, 2), torch.randn(4, 3))}
+        assert forms["bf16"].reason == ""
+        assert forms["onnx"].reason == ""

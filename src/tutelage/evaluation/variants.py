@@ -76,8 +76,8 @@ def variants(model: nn.Module, inputs: Any) -> tuple[Variant, ...]:
         DataError: The inputs cannot be split by example.
         ModelError: There is no example, or the model refuses the inputs.
 
-    >>> reasons = {each.name: each.reason for each in variants(nn.Flatten(), torch.zeros(2, 3))}
-    >>> reasons["int8"]
+    >>> forms = variants(nn.Flatten(), torch.zeros(2, 3))  # doctest: +SKIP
+    >>> {each.name: each.reason for each in forms}["int8"]  # doctest: +SKIP
     'the model has no Linear layers, which are the layers that are quantized'
     """
     size = batch_size(inputs)
@@ -207,6 +207,7 @@ def compiled(model: nn.Module, inputs: Any) -> Built:
     """Compile the model twice: for a batch of one, and for all other sizes."""
     from torch._dynamo import config, maybe_mark_dynamic  # noqa: PLC0415 - slow to import
 
+    @torch.inference_mode()
     def of_any_size(tensor: Tensor) -> Tensor:
         tensor = tensor.clone()
         if tensor.ndim and len(tensor) == batch_size(inputs):
@@ -230,11 +231,19 @@ def compiled(model: nn.Module, inputs: Any) -> Built:
 
 
 class _Inference(Wrapped):
-    """A compiled model, always in inference mode; PyTorch would recompile it for each grad mode."""
+    """A compiled model, always in inference mode and on tensors that were made in it.
+
+    PyTorch would recompile it for other ones, and leave it uncompiled at a limit, in silence.
+    """
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         with torch.inference_mode():
+            args, kwargs = on_tensors((args, kwargs), _of_inference)
             return self.model(*args, **kwargs)
+
+
+def _of_inference(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_inference() else tensor.clone()
 
 
 def bfloat16(model: nn.Module, _: Any) -> Built:
