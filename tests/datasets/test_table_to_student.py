@@ -54,10 +54,13 @@ def test_boosted_trees_teach_a_network(tmp_path):
 def test_an_exported_student_takes_its_inputs_alone(tmp_path):
     """Identifiers are in the rows, for teachers, but not in the file of the student."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    lines = [f"{at},{at * 7 % 5 + 0.5},{'ab'[at % 2]}" for at in range(40)]
-    (tmp_path / "a.csv").write_text("\n".join(["id,x,y", *lines]))
+    cells = [("" if at % 9 == 2 else at * 7 % 5 + 0.5, ("p", "q", "")[at % 3]) for at in range(40)]
+    lines = [
+        f"{at},{x},{z},2024-01-{at % 9 + 1:02},{'ab'[at % 2]}" for at, (x, z) in enumerate(cells)
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(["id,x,z,day,y", *lines]))
     splits = load_data("data", {"train": str(tmp_path / "a.csv"), "label": "y"})
-    inputs = splits.table_inputs()
+    inputs = splits.table_inputs({"x": [1.0, 2.5, 4.0]})
     student = tl.layers.Prepared(nn.Linear(inputs.features, 2), inputs)
     tl.export(student, splits.train, tmp_path / "a.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
