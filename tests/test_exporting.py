@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
 from tutelage.datasets import Column, Columns, TableInputs
-from tutelage.exporting import as_file
+from tutelage.exporting import OnnxModel
 from tutelage.layers import ImageInputs, Prepared, TextInputs
 from tutelage.wants import OUTPUT
 
@@ -259,20 +259,21 @@ def test_weights_in_int8_cannot_overflow_where_products_are_added_in_16_bits(fil
     assert max(abs(each.astype(int)).max() for each in weights) <= 64
 
 
-def test_the_module_of_a_file_takes_the_inputs_of_the_model(bert):
+def test_the_module_of_a_file_takes_the_inputs_of_the_model(bert, file):
     from tokenizing import tokenizer  # noqa: PLC0415 - imports transformers
 
     student = Prepared(bert, TextInputs(tokenizer(), 16))
     texts = ["the cat sat", "un happy dog ran", "very"]
-    found = as_file(student, [(each, 0) for each in texts], "float32")
+    tl.export(student, [(each, 0) for each in texts], file)
+    found = OnnxModel(student, file.read_bytes())
     torch.testing.assert_close(found(texts), student(texts).logits)
     columns = Columns((Column("age", "number"), Column("job", "category", ("cook", "smith"))))
     rows = torch.tensor([[20.0, 0, 5], [40, 1, 6]], dtype=torch.float64)  # with one of a teacher
     inputs = TableInputs.fit(columns, rows[:, :2])
     of_rows = Prepared(nn.Linear(inputs.features, 2), inputs)
-    torch.testing.assert_close(
-        as_file(of_rows, TensorDataset(rows), "float32")(rows), of_rows(rows)
-    )
+    tl.export(of_rows, TensorDataset(rows), file)
+    found = OnnxModel(of_rows, file.read_bytes())
+    torch.testing.assert_close(found(rows), of_rows(rows))
 
 
 @pytest.mark.parametrize(

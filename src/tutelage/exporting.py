@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -17,7 +16,7 @@ from tutelage.data import as_source, randomness
 from tutelage.datasets import TableInputs
 from tutelage.distiller import check_learner
 from tutelage.errors import ArgumentError, ModelError, RunFolderError
-from tutelage.evaluation import latencies
+from tutelage.evaluation import latencies, measure_cost
 from tutelage.evaluation.onnx_file import OnnxSession, quantize, write_onnx
 from tutelage.evaluation.variants import OutputOnly, check_close, reason_of, silenced
 from tutelage.files import write_whole
@@ -96,7 +95,8 @@ def export(
     The file takes batches of any size, and texts of any length as tokens. Before it replaces a file
     at `path`, ONNX Runtime computes its outputs for examples of the data, in batches and for one
     alone; a file whose outputs are farther from the model's than 0.001 of the largest is refused.
-    In int8 outputs differ by more; how much that costs is measured on data (`tl.Arm(of=...)`).
+    In int8 outputs differ by more, and a little by batch, whose largest activation sets the scale;
+    how much that costs is measured on data (`tl.Arm(of=...)`).
 
     Preprocessing that consists of operations of PyTorch (`TableInputs`, `ImageInputs`) is part of
     the file; the tokenizer of `TextInputs` is not, so that the file takes its tokens.
@@ -143,23 +143,6 @@ def check_precision(given: object) -> None:
         raise ArgumentError(f"`precision` must be one of {[*PRECISIONS]}, got {given!r}")
 
 
-def as_file(model: nn.Module, data: object, precision: Precision) -> OnnxModel:
-    """Return a trained model as ONNX Runtime computes it from its file; it takes the same inputs.
-
-    Args:
-        model: As for `export`.
-        data: As for `export`; some are compared.
-        precision: As for `export`.
-
-    Raises:
-        ModelError: As `export`.
-    """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export(model, data, path, precision=precision)
-        return OnnxModel(model, path.read_bytes())
-
-
 class OnnxModel(nn.Module):
     """A model that ONNX Runtime computes from its file, on the CPU, with the inputs of the model.
 
@@ -170,7 +153,8 @@ class OnnxModel(nn.Module):
 
     def __init__(self, model: nn.Module, content: bytes) -> None:
         super().__init__()
-        self.session, self.file_bytes = OnnxSession(content), len(content)
+        self.session = OnnxSession(content)
+        self.cost = replace(measure_cost(model), file_bytes=len(content))
         _, self.prepare = _parts(model)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:

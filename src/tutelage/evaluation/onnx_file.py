@@ -97,7 +97,7 @@ def quantize(file: Path, batches: Sequence[Any]) -> None:
         if _is_convolutional(before.graph):
             taken = {each.name for each in before.graph.input}
             named = [dict(_named(*arguments(each))) for each in batches]
-            ranges = _Calibration([{n: each[n] for n in each if n in taken} for each in named])
+            ranges: Any = _Calibration([{n: each[n] for n in each if n in taken} for each in named])
             activations = {"activation_type": quantization.QuantType.QUInt8}
             quantization.quantize_static(simpler, file, ranges, **activations, **common)
         else:
@@ -156,9 +156,10 @@ class OnnxSession(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the output."""
         # An input that the model does not use is not in the graph.
-        used = {n: each.cpu().numpy() for n, each in _named(args, kwargs) if n in self._names}
-        output, *_ = self.session.run(None, used)
-        return torch.from_numpy(output)
+        used = {name: each for name, each in _named(args, kwargs) if name in self._names}
+        given = {name: each.cpu().numpy() for name, each in used.items()}
+        output, *_ = self.session.run(None, given)
+        return torch.from_numpy(output).to(next(iter(used.values())).device)
 
 
 class _OfTensors(nn.Module):

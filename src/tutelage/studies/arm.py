@@ -12,6 +12,7 @@ from torch import nn
 from tutelage._checks import by_name, finite_number, integer, positive
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
+from tutelage.exporting import Precision, check_precision
 from tutelage.objectives import Objective
 from tutelage.studies.sweep import as_sweep
 from tutelage.teachers import AnyTeacher, Teacher
@@ -76,6 +77,10 @@ class Arm:
         sweep: For names of the arguments above, values to try, as a dict or a `Sweep`; the
             combination that does best on validation data is the arm's. A function (`run`) may have
             names of its own.
+        of: The name of another arm, whose students these are in another `precision`; nothing is
+            trained, and nothing above is given.
+        precision: As which file of ONNX Runtime the trained students are evaluated: `"float32"` or
+            `"int8"`, see `export`; None for evaluation in PyTorch.
         against: The control that it is compared with, where controls have different students or
             data; None for all of them.
         series: Arms of one series are drawn as one line, over `at`.
@@ -103,6 +108,8 @@ class Arm:
     engine: Engine | None = None
     transform: Transform | None = None
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    of: str | None = None
+    precision: Precision | None = None
     against: str | None = None
     series: str = ""
     at: float | None = None
@@ -120,6 +127,8 @@ class Arm:
                 "`reads` must be an objective, and is for an arm that is a function (`run`), got "
                 f"{self.reads!r}; other arms are read by their own objective"
             )
+        if self.precision is not None:
+            check_precision(self.precision)
         if self.stages is not None:
             checked_stages(self.stages)
             if self.epochs is not None or "epochs" in self.sweep:
@@ -186,8 +195,37 @@ def _count(name: str, value: object, advice: str) -> int:
 
 
 _SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
-_NOT_SWEPT = {"sweep", "against", "series", "at", "note", "run", "reads"}
+_SHOWN = {"against", "series", "at", "note"}
+_NOT_SWEPT = _SHOWN | {"sweep", "run", "reads", "of", "precision"}
 _SWEPT = {each.name for each in fields(Arm)} - _NOT_SWEPT
+
+
+def of_others(arms: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Return arms with the training of those whose students they take.
+
+    Raises:
+        ArgumentError: There is no such arm, it takes those of another itself, or something that
+            concerns training is given too.
+    """
+    found = dict(arms)
+    for name, arm in arms.items():
+        if arm.of is None:
+            continue
+        base = arms.get(arm.of)
+        if base is None or base.of is not None or arm.precision is None:
+            trained = [each for each, other in arms.items() if other.of is None]
+            raise ArgumentError(
+                f"arm {name!r} must take the students `of` one of the arms {trained}, in a "
+                f"`precision`, got of={arm.of!r}, precision={arm.precision!r}; name both"
+            )
+        kept = {each: getattr(arm, each) for each in (*_SHOWN, "of", "precision")}
+        if arm != Arm(**kept):
+            raise ArgumentError(
+                f"arm {name!r} must have no settings of training, since it takes the students of "
+                f"{arm.of!r}, got some; set them there"
+            )
+        found[name] = replace(base, **kept)
+    return found
 
 
 def readings(arms: Iterable[Arm]) -> list[Objective]:

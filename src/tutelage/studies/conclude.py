@@ -13,6 +13,7 @@ from statistics import fmean
 from torch import nn
 
 from tutelage.evaluation import evaluate
+from tutelage.exporting import OnnxModel
 from tutelage.identity import digest, model_identity
 from tutelage.reports.verdict import TEACHER, control_of
 from tutelage.results.models import Timing, measure_models, measure_variants, unmeasured_scores
@@ -222,7 +223,8 @@ class Collector:
         swept = {"chosen": readable_setting(chosen.setting)} if chosen.setting else {}
         left_out = ("seed", "engine", "metrics", "monitor")
         shown = {key: readable(value) for key, value in used.items() if key not in left_out}
-        return own | swept | shown | {"precision": used["engine"].precision}
+        file = {} if arm.precision is None else {"exported": f"ONNX, {arm.precision}"}
+        return own | swept | shown | {"precision": used["engine"].precision} | file
 
 
 def _learns_from(plan: StudyPlan, arm: Arm) -> str:
@@ -236,7 +238,12 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
     plan, scorer = finished.plan, finished.scorer
     students = {name: finished.trials.student(done[0]) for name, done in finished.done.items()}
     # Models share a key if they differ in the values of tensors only.
-    keys = {name: digest(model_identity(each, weights=False)) for name, each in students.items()}
+    keys = {
+        name: digest(
+            model_identity(finished.trials.trained(done[0]), weights=False), done[0].suffix
+        )
+        for name, done in finished.done.items()
+    }
     total = sum(map(len, finished.done.values()))
     finished.trials.tell("measuring the models", total, total)
     collector = Collector(finished, keys)
@@ -278,7 +285,9 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         fractions=scorer.fractions,
         versions=versions(),
         command=_command(),
-        seconds=sum(trial.seconds for arm in arms for trial in arm.trials),
+        seconds=sum(
+            trial.seconds for arm in arms if not plan.arms[arm.name].of for trial in arm.trials
+        ),
         task=plan.task.name,
         unmeasured=unmeasured,
         groups=None if plan.groups is None else len(set(plan.groups)),
@@ -322,6 +331,9 @@ def _models(
         some = ", ".join(names) if len(names) <= _FEW else f"{names[0]} and {len(names) - 1} more"
         words = "student" if len(arms) == 1 else f"student: {some}"
         found[key] = replace(found[key], name=words)
+        model = students[names[0]][1]
+        if isinstance(model, OnnxModel):
+            found[key] = replace(found[key], cost=model.cost, uncounted="ONNX Runtime computes it")
     return found
 
 

@@ -10,7 +10,9 @@ out/
 └── trials/KEY/
     ├── run/                  the training: checkpoints, log, student
     ├── student.pt            the student of an arm that is a function
-    ├── outputs-DATA.npy      the student's outputs on validation and test data
+    ├── student-int8.onnx     the student as its arms with a `precision` have it
+    ├── outputs-DATA.npy      the student's outputs on validation and test data; of a file with
+    │                         its precision
     ├── fidelity-TEACHER.json fidelity to the teacher on its training data
     └── trial.json            written last: the trial is done
 ```
@@ -35,6 +37,7 @@ from torch.utils.data import DataLoader
 from tutelage.data import LoaderSource, Shard, as_source, randomness
 from tutelage.errors import ModelError, NonFiniteError, RunFolderError
 from tutelage.evaluation import divergence, measure
+from tutelage.exporting import OnnxModel, export
 from tutelage.files import locked, write_json, write_whole
 from tutelage.identity import declared_data, digest, identity, model_identity
 from tutelage.studies.arm import Arm, Trial
@@ -83,6 +86,11 @@ class StudyTrial:
         return self.folder / "trial.json"
 
     @property
+    def suffix(self) -> str:
+        """Ends the names of what is kept of the student in the precision of the arm."""
+        return "" if self.arm.precision is None else f"-{self.arm.precision}"
+
+    @property
     def output(self) -> Tensor:
         """The student's outputs on test data, which all trials have that do not only tune."""
         return cast("Tensor", self.test)
@@ -118,7 +126,7 @@ class Trials:
             identity(objective if arm.run is None else (arm.run, dict(setting))),
             identity(plan.settings(arm, seed, train)),
         )
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "arm"
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", arm.of or name).strip("-").lower() or "arm"
         key = f"{slug}-seed{seed}-{digest(*parts)}"
         # Functions go by their names, so the settings of one sweep may have equal keys.
         same = self._same.setdefault(key, [])
@@ -149,8 +157,23 @@ class Trials:
         return [self._finished(each) for each in wanted]
 
     def student(self, trial: StudyTrial) -> nn.Module:
-        """Return a finished trial's student, from the folder of its run."""
+        """Return a finished trial's student, from the folder of its run, in its precision."""
+        return self._in_precision(trial, self.trained(trial))
+
+    def trained(self, trial: StudyTrial) -> nn.Module:
+        """Return a finished trial's student as a module of PyTorch."""
         return self._trained(trial)[0]
+
+    def _in_precision(self, trial: StudyTrial, student: nn.Module) -> nn.Module:
+        precision, file = trial.arm.precision, trial.folder / f"student{trial.suffix}.onnx"
+        if precision is None:
+            return student
+        if not file.exists():
+            data = self.plan.train_data(trial.arm, trial.seed)
+            with randomness.preserved():
+                randomness.seed_everything(trial.seed)  # by which a loader may choose examples
+                export(student, data, file, precision=precision)
+        return OnnxModel(student, file.read_bytes())
 
     def teacher_outputs(self, data: EvalData | None) -> Tensor | None:
         """Return the teacher's outputs on validation or test data, kept on disk.
@@ -187,10 +210,12 @@ class Trials:
         return f"{data.name}-{data.fingerprint}{scores}{grid}"
 
     def _outputs_file(self, trial: StudyTrial, data: EvalData) -> Path:
-        return trial.folder / f"outputs-{self._file_name(data)}.npy"
+        return trial.folder / f"outputs-{self._file_name(data)}{trial.suffix}.npy"
 
     def _fidelity_file(self, trial: StudyTrial) -> Path | None:
-        return None if self._teacher is None else trial.folder / f"fidelity-{self._teacher}.json"
+        if self._teacher is None:
+            return None
+        return trial.folder / f"fidelity-{self._teacher}{trial.suffix}.json"
 
     def _outputs(
         self, model: Teacher, data: EvalData, teacher: Teacher | None = None
@@ -220,6 +245,7 @@ class Trials:
         began, fidelity = time.monotonic(), self._fidelity_file(trial)
         try:
             student, record = self._trained(trial)
+            student = self._in_precision(trial, student)
         except NonFiniteError as error:
             if not tuning:
                 raise NonFiniteError(f"arm {trial.name!r}, seed {trial.seed}: {error}") from error
