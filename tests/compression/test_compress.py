@@ -24,7 +24,8 @@ from typer.testing import CliRunner
 
 import tutelage as tl
 from tutelage.cli import app
-from tutelage.evaluation import NonInferiority
+from tutelage.compression.candidates import Candidate, Measured, worthwhile
+from tutelage.evaluation import Latency, NonInferiority
 from tutelage.reports.report import record_page
 from tutelage.results.record import SearchRecord, read_record
 
@@ -77,6 +78,7 @@ class Digits:
             "budget": "1h",
             "steps": 100,
             "seeds": 2,
+            "precisions": ["float32"],  # whether int8 is faster is a matter of the machine
             "training": tl.Training(optimizer=partial(torch.optim.Adam, lr=1e-2), engine=QUIET),
             "out": out,
         }
@@ -143,6 +145,44 @@ assert not {{"torch", "tutelage"}} & set(sys.modules)
         expected = compressed.student(digits.inputs[:9])
     found = torch.from_numpy(np.load(tmp_path / "outputs.npy"))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_students_in_int8_are_judged_and_proved_as_files(digits, tmp_path):
+    students = {"wide": network(256), "narrow": network(24)}
+    found = digits.compress(tmp_path / "run", students=students, precisions=["int8"], seeds=2)
+    assert {each.name for each in search_of(found).candidates} == {"wide, int8", "narrow, int8"}
+    results = found.study.results
+    assert results.primary == found.name
+    assert results.arm(found.name).settings["exported"] == "ONNX, int8"
+    assert b"MatMulInteger" in found.exported.path.read_bytes()
+    # The file has the outputs of which the proof speaks.
+    best = max(results.arm(found.name).trials, key=lambda each: each.val)
+    proved = next(t for t in found.study.finished.done[found.name] if t.seed == best.seed)
+    session = onnxruntime.InferenceSession(found.exported.path)
+    alone = [session.run(None, {"input": b.numpy()})[0] for b in digits.test[:][0].split(64)]
+    torch.testing.assert_close(proved.test, torch.from_numpy(np.concatenate(alone)))
+    assert isinstance(found.student, nn.Sequential)
+
+
+def test_int8_that_is_not_faster_is_left_out_unless_files_are_to_be_small():
+    def cost(seconds: float) -> Measured:
+        return Measured(1, 1, (Latency(1, seconds, seconds, 1),))
+
+    names = [Candidate(name, kind) for name in ("a", "b") for kind in ("float32", "int8")]
+    candidates = {str(each): each for each in names}
+    costs = dict(zip(candidates, map(cost, (1.0, 0.95, 1.0, 0.5)), strict=True))
+    assert worthwhile(costs, candidates) == ["a", "b", "b, int8"]
+    del costs["a"]
+    assert worthwhile(costs, candidates) == ["a, int8", "b", "b, int8"]
+
+
+def test_a_small_file_may_be_one_in_int8(digits, tmp_path):
+    found = digits.compress(
+        tmp_path / "run", students={"wide": network(256)}, precisions=["float32", "int8"],
+        margin=None, file_size="40kB", steps=20,
+    )  # fmt: skip
+    assert found.name == "wide, int8"
+    assert found.exported.file_bytes < 40_000
 
 
 def test_the_exported_student_is_the_best_seed_on_validation_data(compressed):
@@ -238,6 +278,12 @@ def test_limits_that_no_student_keeps_are_refused_before_any_training(digits, ou
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"precisions": "int8"}, "`precisions` must be a list"),
+        ({"precisions": ["int4"]}, "`precision` must be one of"),
+        (
+            {"students": {"a": Blind, "a, int8": Blind}, "precisions": ["float32", "int8"]},
+            "rename some",
+        ),
         ({"margin": None}, "must have a `margin`, `latency`, `parameters` or `file_size`"),
         ({"margin": -0.1}, "`margin` must"),
         ({"budget": "soon"}, "`budget` must be a number above zero"),

@@ -62,8 +62,9 @@ def learning(
 def search(folder: Path, gains: Mapping[str, float], **options) -> tuple[Search, list]:
     train, calls = learning(gains)
     usual = {"margin": 0.01, "budget": 1e9, "confirmations": 3}
+    students = {name: name.split(",")[0] for name in gains}
     made = Search(
-        costs([*gains]), usual["margin"], train, usual["budget"], usual["confirmations"],
+        costs([*gains]), students, usual["margin"], train, usual["budget"], usual["confirmations"],
         folder / "search.json",
     )  # fmt: skip
     return replace(made, **options), calls
@@ -83,6 +84,34 @@ def test_the_fastest_within_the_margin_is_chosen(tmp_path):
     assert found.scores["tiny"][-1].steps < found.scores["small"][-1].steps
     assert found.teacher == 0.9
     assert found.seconds >= 0
+
+
+def test_files_of_one_student_are_judged_by_one_training(tmp_path):
+    gains = {"large": -0.001, "large, int8": -0.03, "middle": -0.003, "middle, int8": -0.004,
+             "small": -0.03, "small, int8": -0.03}  # fmt: skip
+    calls = []
+
+    def train(names: Sequence[str], steps: int, _: int) -> Record:
+        calls.append((tuple(names), steps))
+        students = {name.split(",")[0] for name in names}  # these are trained, in any case
+        every = [name for name in gains if name in students or name in names]
+        found = {name: gains[name] - 0.1 * 100 / steps for name in every}
+        return record(found, seconds=steps / 100)
+
+    found, _ = search(tmp_path, gains, train=train)
+    assert found.run(100) == "middle, int8"
+    # Half of the students, not of the files; then those faster than a file within the margin.
+    assert [len({name.split(",")[0] for name in names}) for names, _ in calls[:3]] == [3, 2, 1]
+    assert found.scores["large, int8"][-1].steps == found.scores["large"][-1].steps
+    assert found.seconds >= 0
+
+
+def test_the_budget_counts_a_student_once(tmp_path):
+    gains = {"large": -0.02, "large, int8": -0.02}
+    train, calls = learning(gains)  # 1 second for 100 steps, 4 for the next round
+    found, _ = search(tmp_path, gains, train=train, budget=4 + 3 * 4 + 2)
+    found.run(100)
+    assert [steps for _, steps in calls] == [100, 400]
 
 
 def test_once_one_is_within_the_margin_only_faster_ones_are_trained(tmp_path):

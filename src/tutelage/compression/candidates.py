@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from tutelage.errors import ModelError, TutelageError
 from tutelage.evaluation import Latency, latencies
 from tutelage.evaluation.cost import bound, copied
 from tutelage.evaluation.onnx_file import OnnxSession
-from tutelage.exporting import as_exported, export
+from tutelage.exporting import Precision, as_exported, export
 from tutelage.files import write_json
 from tutelage.identity import digest, model_identity
 from tutelage.nested import describe
@@ -27,7 +27,25 @@ from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 _LOG = logging.getLogger("tutelage")
 _SIZES = (1, 32)
-_TEACHER = None  # its key beside the students' names
+_TEACHER = None  # its key beside the names
+_NOISE = 1.1  # times of the same model differ so much
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A student as a file of one precision.
+
+    Args:
+        student: Its name.
+        precision: As for `export`.
+    """
+
+    student: str
+    precision: Precision
+
+    def __str__(self) -> str:
+        """Return the name: of one in float32 the student's own."""
+        return self.student if self.precision == "float32" else f"{self.student}, {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -62,9 +80,9 @@ class _Runs:
 
 @dataclass(frozen=True)
 class Costs:
-    """What students cost, by name and the slowest first, and their teacher."""
+    """What candidates cost, by name and the slowest first, and their teacher."""
 
-    students: dict[str, Measured]
+    candidates: dict[str, Measured]
     teacher: Measured | None
 
 
@@ -73,8 +91,9 @@ def read_or_measure(
     students: Mapping[str, Callable[[], nn.Module]],
     teacher: AnyTeacher,
     data: object,
+    precisions: Sequence[Precision],
 ) -> Costs:
-    """Return what students cost as an earlier call measured it; else `measure` it, and keep that.
+    """Return what candidates cost as an earlier call measured it; else `measure` it, and keep that.
 
     Times are never the same twice, and decisions that rest on them would not be, either. They are
     measured again where students, their inputs or the threads are others than in that call.
@@ -87,7 +106,7 @@ def read_or_measure(
         *(f"{name} {each}" for name, each in made.items()),
         as_teacher(teacher).fingerprint(),
         describe(batch.inputs),
-        str(torch.get_num_threads()),
+        f"{torch.get_num_threads()} {[*precisions]}",
     )
     try:
         kept, of = TypeAdapter(tuple[Costs, str]).validate_json(file.read_bytes())
@@ -95,17 +114,20 @@ def read_or_measure(
             return kept
     except (FileNotFoundError, ValidationError):
         pass
-    found = measure(students, teacher, data)
+    found = measure(students, teacher, data, precisions)
     write_json(file, [asdict(found), given])
     return found
 
 
 def measure(
-    students: Mapping[str, Callable[[], nn.Module]], teacher: AnyTeacher, data: object
+    students: Mapping[str, Callable[[], nn.Module]],
+    teacher: AnyTeacher,
+    data: object,
+    precisions: Sequence[Precision] = ("float32",),
 ) -> Costs:
-    """Measure what students cost, which training does not change.
+    """Measure what students cost in each precision, which training does not change.
 
-    All are timed in turns. Students that cannot be exported are left out, with a warning. A teacher
+    All are timed in turns. Those that cannot be exported are left out, with a warning. A teacher
     is exported too if it is a module that can be; else it is timed as it is called, and is None if
     it cannot be, as stored targets.
 
@@ -114,9 +136,10 @@ def measure(
     """
     runs: dict[str | None, _Runs] = {}
     errors: dict[str, ModelError] = {}
-    for name, make in students.items():
+    for each in (Candidate(name, kind) for name in students for kind in precisions):
+        name = str(each)
         try:
-            runs[name] = _exported(_made(make), data)
+            runs[name] = _exported(_made(students[each.student]), data, each.precision)
         except ModelError as error:
             errors[name] = error
             _LOG.warning("Student %r is left out: %s", name, error)
@@ -150,10 +173,22 @@ def _made(make: Callable[[], Any]) -> nn.Module:
     return model
 
 
-def _exported(model: nn.Module, data: object) -> _Runs:
+def worthwhile(costs: Mapping[str, Measured], candidates: Mapping[str, Candidate]) -> list[str]:
+    """Return the candidates but those in int8 that are not faster than in float32."""
+
+    def is_faster(name: str) -> bool:
+        plain = costs.get(candidates[name].student)
+        if candidates[name].precision == "float32" or plain is None:
+            return True
+        return _NOISE * costs[name].seconds < plain.seconds
+
+    return [name for name in costs if is_faster(name)]
+
+
+def _exported(model: nn.Module, data: object, precision: Precision = "float32") -> _Runs:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "student.onnx"
-        export(model, data, path, examples=max(_SIZES))
+        export(model, data, path, precision=precision, examples=max(_SIZES))
         content = path.read_bytes()
     with torch.no_grad():
         _, batches = as_exported(model, data, max(_SIZES))

@@ -16,14 +16,14 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tutelage._checks import by_name, folder_path, integer, not_negative
 from tutelage.compression.amounts import BYTES, COUNTS, TIMES, amount
-from tutelage.compression.candidates import Measured, read_or_measure
+from tutelage.compression.candidates import Candidate, Measured, read_or_measure, worthwhile
 from tutelage.compression.families import depths
 from tutelage.compression.search import Score, Search
-from tutelage.data import Transform
+from tutelage.data import Transform, randomness
 from tutelage.errors import ArgumentError, DataError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups
-from tutelage.exporting import Exported, export
+from tutelage.exporting import Exported, Precision, check_precision, export
 from tutelage.files import writing
 from tutelage.objectives import Objective
 from tutelage.reports.verdict import shown, verdict
@@ -49,21 +49,18 @@ class Compressed:
     """The result of `compress`.
 
     Args:
-        name: The chosen student.
+        name: The chosen candidate: a student, in int8 with `, int8` behind its name.
+        student: The trained student that was exported, in eval mode.
         study: Its confirmation on test data; `study.results.search` has what was tried.
         exported: The file.
         out: The folder.
     """
 
     name: str
+    student: nn.Module
     study: Study
     exported: Exported
     out: Path
-
-    @property
-    def student(self) -> nn.Module:
-        """The trained student that was exported, in eval mode."""
-        return self.study.student(seed=_best_seed(self.study.results))
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write one self-contained HTML report, with Markdown and JSON beside it; return its path.
@@ -98,6 +95,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     budget: float | str = "1h",
     steps: int = _FIRST_STEPS,
     seeds: int = 3,
+    precisions: Sequence[Precision] = ("float32", "int8"),
     training: Training | None = None,
     metrics: Mapping[str, Metric] | None = None,
     monitor: Monitor | str | None = None,
@@ -138,6 +136,8 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
             round that would exceed it is not begun.
         steps: Optimizer steps of the first round.
         seeds: How many trainings the proof rests on.
+        precisions: In which each student is a candidate, see `export`. One in int8 is trained as it
+            is in float32, judged as its file computes, and left out if that is not faster.
         training: Optimizer, batch size, processes and the like; without a scheduler, the cosine.
             Its `steps` and `keep_best` are not used.
         metrics: Metrics of your own, as for `distill`.
@@ -160,14 +160,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         ModelError: No candidate can be exported.
         TutelageError: As `label` and `study`.
     """
-    example = "{'small': lambda: nn.Linear(8, 3)}"
-    makers = depths(teacher) if students is None else by_name("students", students, example)
-    if not makers:
-        raise ArgumentError(f"`students` must name at least one, got none; such as {example}")
-    makers = {
-        name: partial(deepcopy, each) if isinstance(each, nn.Module) else each
-        for name, each in makers.items()
-    }
+    makers = _makers(teacher, students)
     limits = {"latency": latency, "parameters": parameters, "file_size": file_size}
     if margin is None and all(each is None for each in limits.values()):
         raise ArgumentError(
@@ -179,87 +172,155 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     seconds = amount("budget", budget, TIMES)
     integer("steps", steps, 1, "it counts the optimizer steps of the first round")
     integer("seeds", seeds, 2, "one training shows nothing of the others")
+    candidates = _candidates(makers, precisions)
     folder = folder_path(out)
     with writing(folder, RunFolderError):
         folder.mkdir(parents=True, exist_ok=True)
     given = Training() if training is None else training
     given = replace(given, scheduler=given.scheduler or CosineAnnealingLR)
-
-    read = partial(read_eval_data, batch_size=given.batch_size)
-    judged = [read(name, data) for name, data in (("val", val), ("test", test))]
-    for each in judged:
-        if not each.has_labels:
-            raise DataError(
-                f"`{each.name}` must be labelled, so that students can be compared with the "
-                "teacher, got no labels; label it"
-            )
-    refuse_overlaps(train, judged, allow_overlap)
-    found = read_or_measure(folder / "costs.json", makers, teacher, val)
-    costs, of_teacher = found.students, found.teacher
-    allowed = _within(costs, of_teacher, limits)
+    _check_judged(train, {"val": val, "test": test}, given.batch_size, allow_overlap)
+    found = read_or_measure(folder / "costs.json", makers, teacher, val, precisions)
+    costs = found.candidates
+    if file_size is None:
+        costs = {name: costs[name] for name in worthwhile(costs, candidates)}
+    allowed = _within(costs, found.teacher, limits)
     source: AnyTeacher = teacher
     if store and transform is None and not isinstance(teacher, (str, Path, Stored)):
         source = Stored(label(teacher, train, out=folder / "targets", fields=objective))
-    arms = {
-        name: Arm(objective=objective, student=makers[name], teacher=source, transform=transform)
-        for name in allowed
-    }
-    common = partial(
-        study,
-        teacher,
-        train=train,
-        controls={},
-        margin=margin,
-        metrics=metrics,
-        monitor=monitor,
-        allow_overlap=allow_overlap,
+    shared = {"train": train, "margin": margin, "metrics": metrics, "monitor": monitor}
+    studies = _Studies(
+        makers,
+        candidates,
+        {"objective": objective, "teacher": source, "transform": transform},
+        partial(study, teacher, controls={}, allow_overlap=allow_overlap, **shared),
     )
 
     def one_round(names: Sequence[str], steps: int, number: int) -> Record:
-        found = common(
-            makers[names[0]],
-            test=val,
-            arms={name: arms[name] for name in names},
-            seeds=[0],
-            training=replace(given, steps=steps, keep_best=False),
-            primary=names[0],
-            out=folder / "rounds" / f"{number + 1}, {steps} steps",
-        )
-        if not found.results.against_teacher:
-            raise DataError(
-                "the teacher must have outputs for `val`, so that students can be compared with "
-                "it, got none; give a store of these too: tl.teachers.Stored(train, val, test)"
-            )
-        return found.results
+        in_steps = replace(given, steps=steps, keep_best=False)
+        out = folder / "rounds" / f"{number + 1}, {steps} steps"
+        return studies.carry_out(names, test=val, seeds=[0], training=in_steps, out=out).results
 
     search = Search(
-        {name: costs[name] for name in allowed}, margin, one_round, seconds, seeds,
+        {name: costs[name] for name in allowed},
+        {name: each.student for name, each in candidates.items()},
+        margin,
+        one_round,
+        seconds,
+        seeds,
         folder / "search.json",
-    )  # fmt: skip
+    )
     chosen = search.run(steps)
-    confirmed = common(
-        makers[chosen],
+    proof = studies.carry_out(
+        [chosen],
         test=test,
         val=val,
-        arms={chosen: arms[chosen]},
         seeds=range(1, seeds + 1),
         training=replace(given, steps=search.scores[chosen][-1].steps),
         groups=groups,
         report=report or ReportOptions(title="Compression"),
         out=folder / "proof",
     )
-    results = confirmed.results
-    student = confirmed.student(seed=_best_seed(results))
+    best, seed = candidates[chosen], _best_seed(proof.results)
+    student = proof.student(best.student, seed)
     metadata = None if describe is None else describe(student, folder)
-    exported = export(student, val, folder / "student.onnx", metadata=metadata)
+    with randomness.preserved():  # as the study exported it
+        randomness.seed_everything(seed or 0)
+        exported = export(
+            student, train, folder / "student.onnx", precision=best.precision, metadata=metadata
+        )
     costs[chosen] = replace(costs[chosen], file_bytes=exported.file_bytes)  # with its metadata
     results = replace(
-        results,
-        notes=(*results.notes, *_seen_by_teacher(search.teacher, results)),
-        search=_record(search, costs, of_teacher, chosen),
+        proof.results,
+        notes=(*proof.results.notes, *_seen_by_teacher(search.teacher, proof.results)),
+        search=_record(search, costs, found.teacher, chosen),
     )
     write_record(results, folder / "results.json")
-    return Compressed(chosen, replace(confirmed, results=results), exported, folder)
+    return Compressed(chosen, student, replace(proof, results=results), exported, folder)
+
+
+@dataclass(frozen=True)
+class _Studies:
+    """Trains students of candidates, and compares them with the teacher as files.
+
+    Args:
+        makers: What makes each student.
+        candidates: By name.
+        arm: What all arms have in common.
+        study: `study`, given what all studies have in common.
+    """
+
+    makers: Mapping[str, Callable[[], nn.Module]]
+    candidates: Mapping[str, Candidate]
+    arm: Mapping[str, Any]
+    study: Callable[..., Study]
+
+    def carry_out(self, names: Sequence[str], **settings: Any) -> Study:
+        """Return a study of candidates, of which the first is the primary arm.
+
+        Raises:
+            DataError: The teacher has no outputs to compare with.
+        """
+        chosen = {name: self.candidates[name] for name in names}
+        students = dict.fromkeys(each.student for each in chosen.values())
+        arms = {name: Arm(student=self.makers[name], **self.arm) for name in students}
+        for name, each in chosen.items():
+            if name not in arms:
+                arms[name] = Arm(of=each.student, precision=each.precision)
+        first = self.makers[chosen[names[0]].student]
+        found = self.study(first, arms=arms, primary=names[0], **settings)
+        if not found.results.against_teacher:
+            raise DataError(
+                "the teacher must have outputs for `val`, so that students can be compared with "
+                "it, got none; give a store of these too: tl.teachers.Stored(train, val, test)"
+            )
+        return found
+
+
+def _makers(
+    teacher: AnyTeacher, students: Mapping[str, Callable[[], nn.Module] | nn.Module] | None
+) -> dict[str, Callable[[], nn.Module]]:
+    """Return what makes each student, by name."""
+    example = "{'small': lambda: nn.Linear(8, 3)}"
+    found = depths(teacher) if students is None else by_name("students", students, example)
+    if not found:
+        raise ArgumentError(f"`students` must name at least one, got none; such as {example}")
+    return {
+        name: partial(deepcopy, each) if isinstance(each, nn.Module) else each
+        for name, each in found.items()
+    }
+
+
+def _candidates(
+    makers: Mapping[str, object], precisions: Sequence[Precision]
+) -> dict[str, Candidate]:
+    """Return each student in each precision, by name."""
+    if isinstance(precisions, str) or not precisions:
+        raise ArgumentError(
+            f"`precisions` must be a list such as ['float32', 'int8'], got {precisions!r}"
+        )
+    for each in precisions:
+        check_precision(each)
+    every = [Candidate(name, kind) for name in makers for kind in dict.fromkeys(precisions)]
+    found = {str(each): each for each in every}
+    if len(found) < len(every):
+        raise ArgumentError(
+            f"`students` must not be named as others in a precision, got {[*makers]}; rename some"
+        )
+    return found
+
+
+def _check_judged(
+    train: object, judged: Mapping[str, object], batch_size: int, allow_overlap: bool
+) -> None:
+    """Refuse validation and test data without labels, or with examples in common."""
+    read = [read_eval_data(name, each, batch_size=batch_size) for name, each in judged.items()]
+    for each in read:
+        if not each.has_labels:
+            raise DataError(
+                f"`{each.name}` must be labelled, so that students can be compared with the "
+                "teacher, got no labels; label it"
+            )
+    refuse_overlaps(train, read, allow_overlap)
 
 
 def _within(

@@ -56,8 +56,10 @@ class Search:
 
     Args:
         costs: Of all candidates, by name.
+        students: The name of the student that each candidate is; several candidates may be one, in
+            different precisions, which is trained once.
         margin: The largest acceptable loss against the teacher; None to look for the best.
-        train: Trains candidates, and returns the record of that study.
+        train: Trains the students of candidates, and returns the record of that study.
         budget: Seconds for all rounds and the confirmation.
         confirmations: How many trainings of the chosen candidate the confirmation needs.
         file: Where the times of finished rounds are noted, so that the same call makes the same
@@ -72,6 +74,7 @@ class Search:
     """
 
     costs: Mapping[str, Measured]
+    students: Mapping[str, str]
     margin: float | None
     train: Train
     budget: float
@@ -100,7 +103,7 @@ class Search:
                 write_json(self.file, known)
             self.seconds += known[at]["seconds"]
             self.rounds += 1
-            names = self._next_names(len(names))
+            names = self._next_names(len({self.students[name] for name in names}))
             if names and not self._affordable(names):
                 _LOG.info("The budget ends the search after %d rounds.", self.rounds)
                 break
@@ -146,7 +149,7 @@ class Search:
         return LONGER * self.scores[name][-1].steps if name in self.scores else first
 
     def _next_names(self, last: int) -> list[str]:
-        """Return which candidates to train for longer, at most half as many as in the last round.
+        """Return which candidates to train for longer: those of half as many students as last.
 
         In groups of equal steps, of which the first is the shortest.
         """
@@ -165,8 +168,8 @@ class Search:
             left = [name for name in left if self.scores[name][-1].steps == most]
             left = [] if last == 1 else left
         best = sorted(left, key=lambda name: (-self._gain(name), self.costs[name].seconds))
-        best = best[: math.ceil(last / 2)]
-        in_order = [name for name in self.costs if name in best]
+        students = [*dict.fromkeys(self.students[name] for name in best)][: math.ceil(last / 2)]
+        in_order = [name for name in self.costs if name in left and self.students[name] in students]
         return sorted(in_order, key=lambda name: self.scores[name][-1].steps)
 
     def _hopeless(self, name: str) -> bool:
@@ -181,7 +184,7 @@ class Search:
         against = {each.arm: each for each in record.against_teacher}
         if record.teacher is not None and record.metric is not None:
             self.teacher = record.teacher.metrics[record.metric.name]
-        for arm in record.arms:
+        for arm in (each for each in record.arms if each.name in self.costs):
             trial, metric = arm.trials[0], record.metric
             value = math.nan if metric is None else trial.metrics[metric.name]
             found = against[arm.name]
@@ -192,7 +195,8 @@ class Search:
 
     def _affordable(self, names: Sequence[str]) -> bool:
         """Tell whether a longer round, and the confirmation after it, fit into what is left."""
-        times = [LONGER * self.scores[name][-1].seconds for name in names]
+        seconds = {self.students[name]: self.scores[name][-1].seconds for name in names}
+        times = [LONGER * each for each in seconds.values()]
         return self.seconds + sum(times) + self.confirmations * max(times) <= self.budget
 
     def _noted(self) -> list[Any]:
