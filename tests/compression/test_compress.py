@@ -164,6 +164,15 @@ def test_students_in_int8_are_judged_and_proved_as_files(digits, tmp_path):
     assert isinstance(found.student, nn.Sequential)
 
 
+def test_too_few_examples_for_the_margin_are_said_before_any_training(digits, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "tutelage"), pytest.raises(tl.ArgumentError):
+        digits.compress(tmp_path / "run", margin=0.0065, parameters=1)  # which no student has
+    # ln 40 / 0.0065 = 567.5: enough for the 597 of test, not for the 500 of val.
+    assert "`val` has 500 examples. With fewer than 568 no student" in caplog.text
+    assert "above 0.0074" in caplog.text
+    assert "`test` has" not in caplog.text
+
+
 def test_int8_that_is_not_faster_is_left_out_unless_files_are_to_be_small():
     def cost(seconds: float) -> Measured:
         return Measured(1, 1, (Latency(1, seconds, seconds, 1),))

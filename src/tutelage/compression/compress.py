@@ -22,7 +22,7 @@ from tutelage.compression.search import Score, Search
 from tutelage.data import Transform, randomness
 from tutelage.errors import ArgumentError, DataError, RunFolderError
 from tutelage.evaluation import Metric
-from tutelage.evaluation.intervals import Groups
+from tutelage.evaluation.intervals import Groups, listed
 from tutelage.exporting import Exported, Precision, check_precision, export
 from tutelage.files import writing
 from tutelage.objectives import Objective
@@ -34,14 +34,16 @@ from tutelage.results.record import (
     write_record,
 )
 from tutelage.studies import Arm, ReportOptions, Study, Training, study
-from tutelage.studies.eval_data import read_eval_data
+from tutelage.studies.eval_data import EvalData, read_eval_data
 from tutelage.studies.overlap import refuse_overlaps
+from tutelage.tasks import infer_task
 from tutelage.teachers import AnyTeacher, Stored
 from tutelage.training import Monitor, label
 
 _LOG = logging.getLogger("tutelage")
 _FIRST_STEPS = 500
 _FAR = 3.0  # standard errors
+_UNSEEN = -math.log(0.025)  # by the number of examples, what they may all fail to show
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,7 +180,11 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         folder.mkdir(parents=True, exist_ok=True)
     given = Training() if training is None else training
     given = replace(given, scheduler=given.scheduler or CosineAnnealingLR)
-    _check_judged(train, {"val": val, "test": test}, given.batch_size, allow_overlap)
+    judged = _judged(train, {"val": val, "test": test}, given.batch_size, allow_overlap)
+    by_accuracy = metrics is None and monitor in (None, "accuracy")
+    notes = (
+        _too_few(judged, margin, objective, groups) if margin is not None and by_accuracy else []
+    )
     found = read_or_measure(folder / "costs.json", makers, teacher, val, precisions)
     costs = found.candidates
     if file_size is None:
@@ -231,7 +237,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     costs[chosen] = replace(costs[chosen], file_bytes=exported.file_bytes)  # with its metadata
     results = replace(
         proof.results,
-        notes=(*proof.results.notes, *_seen_by_teacher(search.teacher, proof.results)),
+        notes=(*proof.results.notes, *notes, *_seen_by_teacher(search.teacher, proof.results)),
         search=_record(search, costs, found.teacher, chosen),
     )
     write_record(results, folder / "results.json")
@@ -309,10 +315,14 @@ def _candidates(
     return found
 
 
-def _check_judged(
+def _judged(
     train: object, judged: Mapping[str, object], batch_size: int, allow_overlap: bool
-) -> None:
-    """Refuse validation and test data without labels, or with examples in common."""
+) -> list[EvalData]:
+    """Return validation and test data.
+
+    Raises:
+        DataError: They have no labels, or examples in common.
+    """
     read = [read_eval_data(name, each, batch_size=batch_size) for name, each in judged.items()]
     for each in read:
         if not each.has_labels:
@@ -321,6 +331,32 @@ def _check_judged(
                 "teacher, got no labels; label it"
             )
     refuse_overlaps(train, read, allow_overlap)
+    return read
+
+
+def _too_few(
+    judged: Sequence[EvalData], margin: float, objective: Objective, groups: Groups | None
+) -> list[str]:
+    """Say so where accuracies on so few examples cannot show that students are within the margin.
+
+    With c = 97.5 % a difference that none of N examples shows may be as large as −ln(1−c)/N.
+    """
+    task = infer_task([objective], labels=judged[-1].labels)
+    notes = []
+    for each in judged:
+        units = each.examples
+        if each.name == "test" and groups is not None:
+            units = len(set(listed(groups)))
+        needed = math.ceil(_UNSEEN / margin) if margin else math.inf
+        if task.name != "classes" or each.has_maps or each.of_tokens or units >= needed:
+            continue
+        notes.append(
+            f"`{each.name}` has {units} examples. With fewer than {needed} no student is shown to "
+            f"be within a margin of {margin:g} of accuracy unless it is better than its teacher: "
+            f"give more, or a margin above {_UNSEEN / units:.2g}."
+        )
+        _LOG.warning(notes[-1])
+    return notes
 
 
 def _within(
