@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from tutelage._checks import by_name, folder_path, integer, not_negative
 from tutelage.compression.amounts import BYTES, COUNTS, TIMES, amount
 from tutelage.compression.candidates import Candidate, Measured, read_or_measure, worthwhile
-from tutelage.compression.families import depths
+from tutelage.compression.families import depths, with_fewer_tokens
 from tutelage.compression.search import Score, Search
 from tutelage.data import Transform, randomness
 from tutelage.errors import ArgumentError, DataError, RunFolderError
@@ -127,7 +127,9 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         test: Labelled data for the proof alone, new to the teacher.
         objective: Of the training, such as `SoftTargets(1)`.
         students: By name, functions that make a fresh student each, or modules that are copied: of
-            several depths, widths or families. None for the teacher with fewer of its layers.
+            several depths, widths or families. None for the teacher with fewer of its layers; for
+            texts, where `parameters` or `file_size` is given, also without the tokens that do not
+            occur in `train`.
         margin: The largest acceptable loss against the teacher in the deciding metric, such as
             0.005 of accuracy. Without it, `latency`, `parameters` or `file_size` must be given.
         latency: The longest time for one example, in seconds or as text: "5ms", or "0.25x" of the
@@ -162,8 +164,9 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         ModelError: No candidate can be exported.
         TutelageError: As `label` and `study`.
     """
-    makers = _makers(teacher, students)
     limits = {"latency": latency, "parameters": parameters, "file_size": file_size}
+    to_be_small = parameters is not None or file_size is not None
+    makers = _makers(teacher, students, train if to_be_small else None)
     if margin is None and all(each is None for each in limits.values()):
         raise ArgumentError(
             "`compress` must have a `margin`, `latency`, `parameters` or `file_size`, got none; "
@@ -283,11 +286,19 @@ class _Studies:
 
 
 def _makers(
-    teacher: AnyTeacher, students: Mapping[str, Callable[[], nn.Module] | nn.Module] | None
+    teacher: AnyTeacher,
+    students: Mapping[str, Callable[[], nn.Module] | nn.Module] | None,
+    train: object | None,
 ) -> dict[str, Callable[[], nn.Module]]:
-    """Return what makes each student, by name."""
+    """Return what makes each student, by name; with `train` also those with only its tokens."""
     example = "{'small': lambda: nn.Linear(8, 3)}"
     found = depths(teacher) if students is None else by_name("students", students, example)
+    pruned = with_fewer_tokens(teacher, train) if students is None and train is not None else None
+    if pruned is not None:
+        found = {
+            **found,
+            **{f"{name}, fewer tokens": make for name, make in depths(pruned).items()},
+        }
     if not found:
         raise ArgumentError(f"`students` must name at least one, got none; such as {example}")
     return {

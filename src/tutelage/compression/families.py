@@ -1,16 +1,22 @@
-"""Students to try where the user names none: fewer layers of the teacher, networks for tables."""
+"""Students to try where the user names none: parts of the teacher, networks for tables."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 from torch import nn
 
+from tutelage.data import as_source
 from tutelage.errors import ArgumentError, TutelageError
+from tutelage.layers import Prepared, TextInputs
 from tutelage.layers.blocks import blocks
 from tutelage.layers.wrapper import unwrapped
-from tutelage.students import keep_layers
+from tutelage.students import keep_layers, prune_vocabulary
+
+_LOG = logging.getLogger("tutelage")
 
 TABLE_WIDTHS = ((256, 256), (128, 128), (64, 64), (32, 32), (16, 16), (16,), ())
 """Of the hidden layers of networks for tables; the last one is linear."""
@@ -47,6 +53,24 @@ def depths(teacher: object) -> dict[str, Callable[[], nn.Module]]:
         f"{count} of {number} layers": partial(_kept, teacher, spread(number, count))
         for count in counts
     }
+
+
+def with_fewer_tokens(teacher: object, train: object) -> Prepared | None:
+    """Return a classifier of texts without the tokens that do not occur in its training data.
+
+    None of other models, and where the tokens cannot be left out.
+    """
+    if not isinstance(teacher, Prepared) or not isinstance(teacher.prepare, TextInputs):
+        return None
+    given = teacher.prepare
+    texts = chain.from_iterable(each.inputs for each in as_source("train", train, 256).epoch(0))
+    try:
+        found = prune_vocabulary(teacher.wrapped, given.tokenizer, texts)
+    except TutelageError as error:
+        _LOG.info("The vocabulary is not pruned: %s", error)
+        return None
+    prepare = TextInputs(found.tokenizer, given.max_length, given.words)
+    return Prepared(found.model, prepare, teacher.class_names)
 
 
 def spread(number: int, count: int) -> list[int]:
