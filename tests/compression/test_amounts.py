@@ -2,7 +2,7 @@
 
 import pytest
 
-from tutelage.compression.amounts import BYTES, COUNTS, TIMES, amount
+from tutelage.compression.amounts import BYTES, COUNTS, POINTS, TIMES, amount
 from tutelage.errors import ArgumentError
 
 
@@ -19,6 +19,8 @@ from tutelage.errors import ArgumentError
         ("10MB", BYTES, 1e7),
         ("3B", BYTES, 3.0),
         ("3B", COUNTS, 3e9),
+        ("0.5 points", POINTS, 0.005),
+        ("1 point", POINTS, 0.01),
     ],
 )
 def test_amounts_are_read_with_their_units(given, units, expected):

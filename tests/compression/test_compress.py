@@ -74,7 +74,7 @@ class Digits:
                 "narrow": lambda: network(24),
                 "blind": Blind,
             },
-            "margin": 0.06,
+            "margin": "6 points",
             "budget": "1h",
             "steps": 100,
             "seeds": 2,

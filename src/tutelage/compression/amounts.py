@@ -1,4 +1,4 @@
-"""Amounts as people write them: `2h`, `5ms`, `0.25x`, `5M`, `10MB`."""
+"""Amounts as people write them: `0.5 points`, `2h`, `5ms`, `0.25x`, `5M`, `10MB`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tutelage.errors import ArgumentError
 
 TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+POINTS = {"points": 0.01, "point": 0.01, "pp": 0.01}
 COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tutelage._checks import by_name, folder_path, integer, not_negative
-from tutelage.compression.amounts import BYTES, COUNTS, TIMES, amount
+from tutelage.compression.amounts import BYTES, COUNTS, POINTS, TIMES, amount
 from tutelage.compression.candidates import Candidate, Measured, read_or_measure, worthwhile
 from tutelage.compression.families import depths, with_fewer_tokens
 from tutelage.compression.search import Score, Search
@@ -90,7 +90,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     test: object,
     objective: Objective,
     students: Mapping[str, Callable[[], nn.Module] | nn.Module] | None = None,
-    margin: float | None = None,
+    margin: float | str | None = None,
     latency: float | str | None = None,
     parameters: float | str | None = None,
     file_size: float | str | None = None,
@@ -131,7 +131,8 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
             texts, where `parameters` or `file_size` is given, also without the tokens that do not
             occur in `train`.
         margin: The largest acceptable loss against the teacher in the deciding metric, such as
-            0.005 of accuracy. Without it, `latency`, `parameters` or `file_size` must be given.
+            0.005 of accuracy, or "0.5 points". Without it, `latency`, `parameters` or `file_size`
+            must be given.
         latency: The longest time for one example, in seconds or as text: "5ms", or "0.25x" of the
             teacher's, with one of both as exported.
         parameters: The largest number of parameters, or as text: "5M", "0.1x".
@@ -172,6 +173,8 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
             "`compress` must have a `margin`, `latency`, `parameters` or `file_size`, got none; "
             "write margin=0.005 for the fastest student that loses at most 0.005 of accuracy"
         )
+    if isinstance(margin, str):
+        margin = amount("margin", margin, POINTS)
     if margin is not None:
         not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     seconds = amount("budget", budget, TIMES)
