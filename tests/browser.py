@@ -24,34 +24,36 @@ FLAGS = (
 )
 
 # A window cannot be as narrow as a phone, but a frame can.
-OUTER = """<!doctype html><script>
-function probe(frame) {{
+PROBE = """<!doctype html><script>
+function probe(frame) {
   const page = frame.contentDocument, view = frame.contentWindow;
   const wide = [...page.querySelectorAll("main *")].filter((each) =>
     !each.closest(".scroll *, pre *, caption") &&
     each.getBoundingClientRect().right > view.innerWidth);
   const small = [...page.querySelectorAll("p, td, th, li")].filter((each) =>
     parseFloat(view.getComputedStyle(each).fontSize) < 12);
-  document.documentElement.setAttribute("data-probe", [view.innerWidth,
+  frame.setAttribute("data-probe", [view.innerWidth,
     page.documentElement.scrollWidth, wide.length, small.length, page.images.length].join(" "));
-}}
-</script><iframe width="{width}" height="800" style="border:0" onload="probe(this)" srcdoc="{page}">
-</iframe>"""
+}
+</script>"""
+FRAME = """<iframe data-probe="" width="{width}" height="800" style="border:0" onload="probe(this)"
+srcdoc="{page}"></iframe>"""
 
 
-def dump(html, folder):
-    """Return the page as the browser has it after its scripts, and the lines of its console."""
-    page = folder / "page.html"
-    page.write_text(html, encoding="utf-8")
+def look(pages, folder):
+    """Return what a browser finds of some pages, each as HTML and a width, and its console's lines.
+
+    Of each page these are: its width, that of its content, how many parts reach beyond it, how many
+    texts are too small, and how many images it has. All are looked at by one browser.
+    """
+    frames = [FRAME.format(width=width, page=escape(html)) for html, width in pages]
+    file = folder / "pages.html"
+    file.write_text(PROBE + "".join(frames), encoding="utf-8")
     command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     done = subprocess.run(
-        [*command, page.as_uri()], check=True, capture_output=True, text=True, timeout=60
+        [*command, file.as_uri()], check=True, capture_output=True, text=True, timeout=120
     )
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-def look(html, width, folder):
-    dumped, console = dump(OUTER.format(width=width, page=escape(html)), folder)
-    found = re.search(r'data-probe="([\d ]+)"', dumped)
-    assert found, console
-    return [int(number) for number in found[1].split()], console
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    found = re.findall(r'<iframe data-probe="([\d ]+)"', done.stdout)
+    assert len(found) == len(pages), console
+    return [[int(number) for number in each.split()] for each in found], console

@@ -1,7 +1,5 @@
 """Pages as a browser sees them: no error, nothing wider than a phone."""
 
-import pytest
-
 from browser import look, needs_browser
 from tutelage.evaluation import Interval, Reliability
 from tutelage.reports import Figure, Highlight, Page, Section, Table, render
@@ -33,12 +31,6 @@ def drawings():
     )
 
 
-@pytest.fixture(scope="module")
-def wide():
-    """The HTML of a page of all that may be too wide."""
-    return render(wide_page())
-
-
 def wide_page():
     row = [(f"Column {number}\nunit", "1234567.89") for number in range(12)]
     table = Table("wide", [row] * 3, "A note.")
@@ -56,19 +48,18 @@ def wide_page():
     )
 
 
-@pytest.mark.parametrize("width", [360, 1100])
-def test_nothing_overflows_and_the_console_is_silent(wide, width, tmp_path):
-    (inner, scroll, beyond, small, images), console = look(wide, width, tmp_path)
-    assert inner == width
-    assert scroll <= inner
-    assert beyond == small == images == 0
-    assert console == []
-
-
-def test_the_probe_sees_what_overflows_and_what_fails(wide, tmp_path):
-    broken = '<main><p style="width: 900px">x</p><script>nothing()</script>'
-    html = wide.replace("<main>", broken)
-    (inner, scroll, beyond, *_), console = look(html, 360, tmp_path)
-    assert "nothing is not defined" in console[0]
+def test_nothing_overflows_and_the_probe_sees_what_does_and_what_fails(tmp_path):
+    """On a phone and a wide screen; the console speaks of the broken page only."""
+    wide = render(wide_page())
+    failing = '<main><p style="width: 900px">x</p><script>nothing()</script>'
+    broken = wide.replace("<main>", failing)
+    (*good, bad), console = look([(wide, 360), (wide, 1100), (broken, 360)], tmp_path)
+    for width, (inner, scroll, beyond, small, images) in zip((360, 1100), good, strict=True):
+        assert inner == width
+        assert scroll <= inner
+        assert beyond == small == images == 0
+    inner, scroll, beyond, *_ = bad
     assert scroll > inner
     assert beyond >= 1
+    [line] = console
+    assert "nothing is not defined" in line

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tutelage as tl
-from browser import dump, look, needs_browser
+from browser import look, needs_browser
 from language_models import make, texts
 from tutelage.evaluation import perplexity, speculative_speedup
 from tutelage.evaluation.language import GenerationSpeed
@@ -133,7 +133,7 @@ def test_the_page_of_a_study_is_written_and_read(teacher, tmp_path):
 @needs_browser
 def test_a_browser_shows_it_on_a_phone(page, tmp_path):
     html = page[1].read_text(encoding="utf-8")
-    [width, scroll, wide, small, _], console = look(html, 375, tmp_path)
-    assert scroll <= width
+    [[width, scroll, wide, small, _]], console = look([(html, 375)], tmp_path)
+    assert scroll <= width == 375
     assert (wide, small, console) == (0, 0, [])
-    assert "Generation speed" in dump(html, tmp_path)[0]
+    assert "Generation speed" in html

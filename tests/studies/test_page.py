@@ -75,20 +75,27 @@ def test_damaged_results_are_refused(content, tmp_path):
         read_record(path)
 
 
-@pytest.mark.usefixtures("charts_drawn")
-def test_every_study_has_its_page(classes, values, along):
-    for study, heads in (
-        (classes, ("Results", "Uncertainty", "Cost",
-                   "Calibration", "Fidelity to the teacher", "Class by class",
-                   "Learning curves", "Hyperparameter search", "Settings",
-                   "Reproducibility")),
-        (values, ("Results", "Residuals")),
-        (along, ("Along temperature",)),
+@pytest.fixture(scope="module")
+def pages(classes, values, along):
+    """The studies' pages, with their charts."""
+    return [render(record_page(each.results)) for each in (classes, values, along)]
+
+
+def test_every_study_has_its_page(pages):
+    for html, heads in zip(
+        pages,
+        (("Results", "Uncertainty", "Cost",
+          "Calibration", "Fidelity to the teacher", "Class by class",
+          "Learning curves", "Hyperparameter search", "Settings",
+          "Reproducibility"),
+         ("Results", "Residuals"),
+         ("Along temperature",)),
+        strict=True,
     ):  # fmt: skip
-        html = render(record_page(study.results))
         for head in heads:
             assert f">{head}</h2>" in html
         assert len(html) < 2_000_000
+        assert "<path" in html
         assert not re.search(r"(?:src|href)=\"(?!#|data:)", html)
 
 
@@ -213,13 +220,13 @@ def test_an_arm_without_a_number_on_validation_data_is_not_the_primary_one():
 
 
 @needs_browser
-@pytest.mark.usefixtures("charts_drawn")
-def test_a_browser_finds_no_fault(classes, values, along, tmp_path):
+def test_a_browser_finds_no_fault(pages, tmp_path):
     """A phone shows every study; a wide screen the one with all sections."""
-    for study, width in ((classes, 360), (values, 360), (along, 360), (classes, 1100)):
-        html = render(record_page(study.results))
-        (inner, scroll, wide, small, _), console = look(html, width, tmp_path)
+    classes, values, along = pages
+    looked = [(classes, 360), (values, 360), (along, 360), (classes, 1100)]
+    found, console = look(looked, tmp_path)
+    for (_, width), (inner, scroll, wide, small, _) in zip(looked, found, strict=True):
         assert inner == width
         assert scroll <= inner
         assert wide == small == 0
-        assert console == []
+    assert console == []

@@ -9,10 +9,11 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -23,6 +24,9 @@ from tutelage.files import write_whole
 from tutelage.results.samples import ImageSample, TextSample
 from tutelage.tasks.metrics import STANDARD
 from tutelage.tasks.task import Residuals, TaskName
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FORMAT = "tutelage report 4"
 _PACKAGES = ("tutelage", "torch", "accelerate", "numpy")
@@ -340,11 +344,16 @@ def finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
 
 def versions() -> dict[str, str]:
     """Return what this was made with."""
-    return {name: version(name) for name in _PACKAGES} | {
+    return _package_versions() | {
         "python": platform.python_version(),
         "system": f"{platform.system()} on {platform.machine()}",
         "threads": str(torch.get_num_threads()),
     }
+
+
+@cache
+def _package_versions() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
 
 
 def write_record(record: Record, path: Path) -> Path:
@@ -359,10 +368,10 @@ def read_record(path: Path) -> Record:
     Raises:
         RunFolderError: The file is not a record that this version reads.
     """
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
+    from pydantic import ValidationError  # noqa: PLC0415 - loaded where used
 
     try:
-        return TypeAdapter(Record).validate_json(path.read_bytes())
+        return _form().validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise RunFolderError(
             f"{path} must be a record of the format {FORMAT!r}, got {error}; make it again: call "
@@ -372,9 +381,14 @@ def read_record(path: Path) -> Record:
 
 def to_json(record: Record) -> str:
     """Return a record as JSON."""
+    return _form().dump_json(record, indent=2).decode() + "\n"
+
+
+@cache  # made from the types of all fields, which takes longer than to read or write a record
+def _form() -> TypeAdapter[Record]:
     from pydantic import TypeAdapter  # noqa: PLC0415 - loaded where used
 
-    return TypeAdapter(Record).dump_json(record, indent=2).decode() + "\n"
+    return TypeAdapter(Record)
 
 
 def write_texts(contents: Mapping[Path, str]) -> None:
