@@ -106,6 +106,28 @@ def test_files_of_one_student_are_judged_by_one_training(tmp_path):
     assert found.seconds >= 0
 
 
+def test_an_interruption_takes_the_best_so_far_and_the_same_call_goes_on(tmp_path, caplog):
+    train, _ = learning(GAINS)
+
+    def stopped(names: Sequence[str], steps: int, number: int) -> Record:
+        if number == 2:
+            raise KeyboardInterrupt
+        return train(names, steps, number)
+
+    first, _ = search(tmp_path, GAINS, train=stopped)
+    assert first.run(100) == "large"  # of two rounds
+    assert "search was interrupted" in caplog.text
+    assert first.rounds == 2
+    again, _ = search(tmp_path, GAINS, train=train)
+    assert again.run(100) == "middle"
+
+    def at_once(*_) -> Record:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # there is none to choose
+        search(tmp_path / "other", GAINS, train=at_once)[0].run(100)
+
+
 def test_the_budget_counts_a_student_once(tmp_path):
     gains = {"large": -0.02, "large, int8": -0.02}
     train, calls = learning(gains)  # 1 second for 100 steps, 4 for the next round

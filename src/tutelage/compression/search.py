@@ -87,7 +87,27 @@ class Search:
     teacher: float = math.nan
 
     def run(self, steps: int) -> str:
-        """Carry out the rounds, the first with all candidates; return the chosen one."""
+        """Carry out the rounds, the first with all candidates; return the chosen one.
+
+        An interruption by the user (Ctrl-C) ends the rounds as soon as there is one to choose.
+        """
+        try:
+            self._rounds(steps)
+        except KeyboardInterrupt:
+            if not self.scores:
+                raise
+            _LOG.warning(
+                "The search was interrupted; the best student so far is proved and exported. "
+                "Interrupt again to stop; the same call later goes on with the search."
+            )
+        if not self.scores:
+            raise NonFiniteError(
+                "at least one student must train, got no finite loss or metric of any; give a "
+                "lower learning rate: training=tl.Training(optimizer=...)"
+            )
+        return self.chosen
+
+    def _rounds(self, steps: int) -> None:
         known, names = self._noted(), [*self.costs]
         while names:
             begun, at = monotonic(), self.rounds
@@ -107,12 +127,6 @@ class Search:
             if names and not self._affordable(names):
                 _LOG.info("The budget ends the search after %d rounds.", self.rounds)
                 break
-        if not self.scores:
-            raise NonFiniteError(
-                "at least one student must train, got no finite loss or metric of any; give a "
-                "lower learning rate: training=tl.Training(optimizer=...)"
-            )
-        return self.chosen
 
     @property
     def chosen(self) -> str:
