@@ -6,17 +6,17 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import functools
-import random
 from contextlib import suppress
 from html import escape
 from importlib import import_module
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
+from tutelage.data import randomness
 from tutelage.evaluation import cost
+from tutelage.results import models
 
 # What was written survives the death of a process, which is all that tests try; a power cut they do
 # not, so that none needs to wait for the disk.
@@ -39,9 +39,7 @@ settings.load_profile("tutelage")
 @pytest.fixture(autouse=True)
 def _seeded():
     """Begin every test from the same random state, so that none depends on those before it."""
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    randomness.seed_augmentation(0)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,6 +47,10 @@ def _briefly_timed():
     """Time models but for a moment: tests of pages and studies do not look at how fast they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "_loops", lambda timer, _, loops=cost._loops: loops(timer, 1e-3))
+        speed = models.generation_speed
+        patch.setattr(
+            models, "generation_speed", lambda model, ids, *_, **__: speed(model, ids, 2, rounds=1)
+        )
         yield
 
 

@@ -187,13 +187,13 @@ def draws_at_random(dataset: Any) -> bool:
     with randomness.preserved():
         for turn in range(_MOST):
             place = (turn * max(1, length // _LEAST) if turn < _LEAST else turn) % length
-            randomness.seed_everything(2 * turn)
+            randomness.seed_augmentation(2 * turn)
             first = content(load(dataset, place))
-            randomness.seed_everything(2 * turn + 1)
-            before = content(list(randomness.capture().values()))
+            randomness.seed_augmentation(2 * turn + 1)
+            before = randomness.capture()
             if first != content(load(dataset, place)):
                 return True
-            drew = before != content(list(randomness.capture().values()))
+            drew = not randomness.equal(before, randomness.capture())
             if turn >= _LEAST - 1 and not drew:
                 return False
     return False

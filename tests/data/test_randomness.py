@@ -41,6 +41,16 @@ def test_a_captured_state_does_not_move_on_with_the_generators():
         assert draw() == first
 
 
+@pytest.mark.parametrize(
+    "one", [random.random, np.random.rand, np.random.randn, lambda: torch.rand(1)]
+)
+def test_states_are_equal_until_any_generator_draws(one):
+    before = randomness.capture()
+    assert randomness.equal(before, randomness.capture())
+    one()
+    assert not randomness.equal(before, randomness.capture())
+
+
 def test_capturing_does_not_change_the_state():
     randomness.seed_everything(1)
     first = draw()

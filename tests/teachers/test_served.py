@@ -1,5 +1,7 @@
 """Teachers behind a server, and answers that were recorded, against the model itself."""
 
+import copy
+import functools
 import json
 
 import pyarrow as pa
@@ -18,6 +20,7 @@ from tutelage.teachers._logprobs import TokenLogprobs
 WORDS, K = 40, 6
 
 
+@functools.cache
 def llama(seed=0, words=WORDS):
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -88,11 +91,12 @@ def test_a_store_has_the_most_probable_tokens_of_the_model(api, faults, tmp_path
 
 def test_a_student_learns_of_a_server_what_it_learns_of_the_model(tmp_path):
     """Of all tokens: with K = 20, as many as the server gives, of a vocabulary of 20."""
-    model, data = llama(words=20), [{"input_ids": each["input_ids"] % 20} for each in texts()]
+    model, student = llama(words=20), llama(seed=1, words=20)
+    data = [{"input_ids": each["input_ids"] % 20} for each in texts()]
 
     def learnt(teacher):
         run = tl.distill(
-            teacher, llama(seed=1, words=20), train=data, epochs=2, batch_size=4,
+            teacher, copy.deepcopy(student), train=data, epochs=2, batch_size=4,
             objective=tl.SoftTargets(2), engine=tl.Engine(progress=False),
         )  # fmt: skip
         return run.student.state_dict()
@@ -143,11 +147,12 @@ def test_an_interrupted_call_asks_for_the_rest_alone(tmp_path, monkeypatch):
         ("always 500", "got 500 .*broken"),
     ],
 )
-def test_a_server_that_answers_nonsense_is_refused(fault, message, tmp_path):
+def test_a_server_that_answers_nonsense_is_refused(fault, message):
+    batch = tl.Batch({"input_ids": torch.tensor([[3, 7, 1, 39]])}, next_tokens=True)
     with Server(llama(), fault) as server:
         teacher = Served(server.url, top_k=K, retries=2, vocabulary=WORDS)
-        with pytest.raises(tl.TutelageError, match=message):
-            store(teacher, tmp_path, top_k=K)
+        with pytest.raises(tl.TutelageError, match=message), teacher.ready(torch.device("cpu")):
+            teacher.signals(batch, tl.Fields(output=True))
 
 
 def test_a_limit_shows_before_the_work_begins(tmp_path):
@@ -190,10 +195,14 @@ def test_packed_rows_are_refused():
         teacher.signals(packed, tl.wants.Fields(output=True))
 
 
-def forms(model, ids):
-    """The same answer in all forms."""
+FORMS = ("vllm", "vllm, numbers", "completions", "sglang", "flat", "rows", "rows without the first",
+         "columns")  # fmt: skip
+
+
+def forms(ids):
+    """The same answer of the model in all forms."""
     with torch.no_grad():
-        logprobs = model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(1)
+        logprobs = llama()(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(1)
     values, places = logprobs.topk(K)
     pairs = [list(zip(*row, strict=True)) for row in
              zip(places.tolist(), values.tolist(), strict=True)]  # fmt: skip
@@ -222,41 +231,41 @@ def forms(model, ids):
     }, logprobs  # fmt: skip
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_all_forms_say_the_same(form):
+    ids = [3, 7, 1, 39, 0]
+    answers, logprobs = forms(ids)
+    found = TokenLogprobs.of(answers[form], ids)
+    values, places = logprobs.topk(K)
+    for place in range(4):
+        known = dict(zip(found.ids[place].tolist(), found.values[place].tolist(), strict=True))
+        own = {ids[place + 1]} if form in ("vllm", "completions") else set()
+        assert known.keys() - {-1} == {*places[place].tolist()} | own
+        for token, value in zip(places[place].tolist(), values[place].tolist(), strict=True):
+            assert known[token] == pytest.approx(value, abs=1e-5)
+
+
+def written(path, form):
+    """Write records of all texts in a form."""
+    found = [forms(each["input_ids"].tolist())[0][form] for each in texts()]
+    found = [each[0] if isinstance(each, list) else each for each in found]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(found), path)
+    else:
+        path.write_text("\n".join(map(json.dumps, found)))
+    return path
+
+
 @pytest.mark.parametrize(
-    "form",
-    ["vllm", "vllm, numbers", "completions", "sglang", "flat", "rows", "rows without the first",
-     "columns"],
-)  # fmt: skip
-class TestRecorded:
-    def test_all_forms_say_the_same(self, form):
-        ids = [3, 7, 1, 39, 0]
-        answers, logprobs = forms(llama(), ids)
-        found = TokenLogprobs.of(answers[form], ids)
-        values, places = logprobs.topk(K)
-        for place in range(4):
-            known = dict(zip(found.ids[place].tolist(), found.values[place].tolist(), strict=True))
-            own = {ids[place + 1]} if form in ("vllm", "completions") else set()
-            assert known.keys() - {-1} == {*places[place].tolist()} | own
-            for token, value in zip(places[place].tolist(), values[place].tolist(), strict=True):
-                assert known[token] == pytest.approx(value, abs=1e-5)
-
-    def test_a_file_becomes_a_store(self, form, tmp_path):
-        path = tmp_path / "answers.jsonl"
-        path.write_text("\n".join(map(json.dumps, recorded(form))))
-        found = store(Recorded(path, vocabulary=WORDS), tmp_path / "out", top_k=K)
-        assert_is_top_k(found, llama(), texts(), K)
-
-
-def recorded(form):
-    found = [forms(llama(), each["input_ids"].tolist())[0][form] for each in texts()]
-    return [each[0] if isinstance(each, list) else each for each in found]
-
-
-@pytest.mark.parametrize("form", ["rows", "rows without the first", "columns"])
-def test_a_parquet_file_becomes_a_store(form, tmp_path):
-    """Of forms that are columns, not dicts from ids."""
-    path = tmp_path / "answers.parquet"
-    pq.write_table(pa.Table.from_pylist(recorded(form)), path)
+    ("name", "form"),
+    [
+        *(("answers.jsonl", form) for form in ("vllm", "completions", "sglang", "flat", "rows")),
+        # Of forms that are columns, not dicts from ids.
+        *(("answers.parquet", form) for form in ("rows", "columns")),
+    ],
+)
+def test_a_file_becomes_a_store(name, form, tmp_path):
+    path = written(tmp_path / name, form)
     found = store(Recorded(path, vocabulary=WORDS), tmp_path / "out", top_k=K)
     assert_is_top_k(found, llama(), texts(), K)
 
@@ -269,7 +278,7 @@ class TestOtherRecords:
 
     def records(self, **more):
         return [
-            forms(llama(), each["input_ids"].tolist())[0]["vllm"]
+            forms(each["input_ids"].tolist())[0]["vllm"]
             | {"prompt_token_ids": each["input_ids"].tolist()} | more
             for each in texts()
         ]  # fmt: skip
@@ -310,7 +319,7 @@ class TestOtherRecords:
 def test_rows_that_may_be_of_the_next_token_are_refused(form):
     """As many as tokens, the first with entries: of the token at its place, or of the next one."""
     ids = [3, 7, 1, 39, 0]
-    answers, _ = forms(llama(), ids)
+    answers, _ = forms(ids)
     record = dict(answers[form])
     if form == "rows":
         record["logprobs"] = [record["logprobs"][1], *record["logprobs"][1:]]

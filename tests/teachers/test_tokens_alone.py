@@ -98,6 +98,7 @@ def test_what_a_teacher_of_some_tokens_does_not_know_is_not_said():
     assert metrics(some) == {"agreement": 0.0}
 
 
+@pytest.mark.usefixtures("charts_undrawn")
 def test_reports_say_what_a_store_does_not_tell(teacher, tmp_path):
     whole = distilled(store(teacher, tmp_path / "whole"))
     live = distilled(teacher)

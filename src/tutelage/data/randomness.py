@@ -58,6 +58,19 @@ def restore(state: State) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+def equal(one: State, other: State) -> bool:
+    """Tell whether no random number was drawn between two captured states."""
+    plain, tensors = zip(*map(_split, (one, other)), strict=True)
+    return plain[0] == plain[1] and all(map(torch.equal, *tensors))
+
+
+def _split(state: State) -> tuple[list[object], list[torch.Tensor]]:
+    """Return the numbers of a state, and its tensors."""
+    keys, *place = state["numpy"]
+    tensors = [keys, state["torch"], *state.get("cuda", ())]
+    return [state["python"], place, len(tensors)], tensors
+
+
 @contextmanager
 def preserved() -> Iterator[None]:
     """Restore all generators on exit."""
