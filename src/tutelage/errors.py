@@ -79,6 +79,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(repr(lower[each]) for each in close)}?" if close else ""
 
 
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return advice for a name that does not exist: the nearest ones, or all."""
+    known = list(names)
+    return did_you_mean(name, known) or f"it has {some_of(map(repr, known), 20) or 'none'}"
+
+
 def is_of_compiler(error: BaseException) -> bool:
     """Tell whether a backend of `torch.compile` failed, as without a C++ compiler."""
     module = sys.modules.get("torch._dynamo.exc")  # imported if anything was compiled

@@ -20,7 +20,7 @@ def error(job, old, new):
     ("old", "new", "message"),
     [
         ("batch_size", "batchsize", "job.yaml, line 10: `training.batchsize` is unknown; did you "),
-        ("training:", "trainign:", "line 8: `trainign` is unknown; did you mean `training`?"),
+        ("training:", "trainign:", "line 8: `trainign` is unknown; did you mean 'training'?"),
         ("SoftTargets:", "SoftTarget:", "line 7: `objective.SoftTarget` is unknown; did you mean "),
         ("temperature: 4", "temprature: 4", "line 7: `objective.SoftTargets.temprature` is unknow"),
         ("temperature: 4", "temperature: x", "line 7: `objective.SoftTargets.temperature"),
@@ -31,7 +31,7 @@ def error(job, old, new):
         ("epochs: 2", "epochs: 0", "line 9: `epochs` must be at least 1, got 0"),
         ("epochs: 2", "epochs: true", "line 9: `training.epochs` must be an integer, got true"),
         ("{lr: 5e-3}", "{lr: -1}", "line 11: `training.optimizer.AdamW` must be given what it acc"),
-        ("AdamW:", "Adamw:", "line 11: `training.optimizer.Adamw` is unknown; did you mean `Adam"),
+        ("AdamW:", "Adamw:", "line 11: `training.optimizer.Adamw` is unknown; did you mean 'Adam"),
         ("{AdamW: {lr: 5e-3}}", "LBFGS", "line 11: `training.optimizer.LBFGS` is unknown"),
         ("{AdamW: {lr: 5e-3}}", "SparseAdam", "line 11: `training.optimizer.SparseAdam` must be"),
         ("{AdamW: {lr: 5e-3}}", "{AdamW: , SGD: }", "must name one thing, got AdamW, SGD"),

@@ -91,7 +91,7 @@ def test_a_map_of_one_student_is_refused_where_several_are_tried(job, where):
     ("old", "new", "message"),
     [
         ("primary: soft", "primery: soft", "line 17: `study.primery` is unknown; did you mean"),
-        ("note: mixed", "notes: x", "`study.arms.both.notes` is unknown; did you mean `note`?"),
+        ("note: mixed", "notes: x", "`study.arms.both.notes` is unknown; did you mean 'note'"),
         ("{SoftTargets: 2}\n    both", "{SoftTarget: 2}\n    both", "`study.arms.soft.SoftTarget`"),
         ("learning_rate:", "learnin_rate:", "`study.sweep.learnin_rate` is unknown; did you mean "),
         ("margin: 0.05", "margin: -1", "line 16: `margin` must be zero or more, got -1.0"),

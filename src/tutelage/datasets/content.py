@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tutelage.datasets.cells import as_text
 from tutelage.datasets.images import Pictures
-from tutelage.errors import DataError, did_you_mean, some_of
+from tutelage.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,9 +118,3 @@ class Content:
 def few(count: int, total: int) -> bool:
     """Tell whether so few of all examples cannot be used that they are left out, which is told."""
     return count <= max(_FEW, _FRACTION * total)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return advice for a name that does not exist: the nearest ones, or all."""
-    known = list(names)
-    return did_you_mean(name, known) or f"it has {some_of(map(repr, known), 20) or 'none'}"

@@ -16,7 +16,7 @@ from torch.utils.data import ConcatDataset
 
 from tutelage.datasets.cells import as_text, plain
 from tutelage.datasets.columns import Columns
-from tutelage.datasets.content import Content, few, nearest
+from tutelage.datasets.content import Content, few
 from tutelage.datasets.images import SUFFIXES, Pictures
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.partition import PART_OF, by_column, columns_of_parts, partition
@@ -24,7 +24,7 @@ from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.sources import read, with_pictures
 from tutelage.datasets.splits import Splits, data_set
 from tutelage.datasets.targets import Targets, is_list
-from tutelage.errors import ArgumentError, DataError, some_of
+from tutelage.errors import ArgumentError, DataError, nearest, some_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tutelage.datasets.cells import as_text
-from tutelage.errors import ArgumentError, did_you_mean, some_of
+from tutelage.errors import ArgumentError, nearest
 
 Kind = Literal["classes", "binary", "values", "tags"]
 """What labels are: class ids, one or several binary labels, values, or a class for each word."""
@@ -168,8 +168,7 @@ class DataOptions(BaseModel):
             where = ".".join(map(str, (argument, *first["loc"])))
             if first["type"] == "extra_forbidden":
                 known = SplitOptions if first["loc"][0] == "split" else cls
-                names = known.model_fields
-                hint = did_you_mean(str(first["loc"][-1]), names) or f"it has {some_of(names, 20)}"
+                hint = nearest(str(first["loc"][-1]), known.model_fields)
                 raise ArgumentError(
                     f"`{where}` is not an option of data, got {first['input']!r}; {hint}"
                 ) from error

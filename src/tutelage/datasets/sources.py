@@ -15,12 +15,12 @@ import torch
 
 from tutelage._checks import installed
 from tutelage.datasets.columns import as_series
-from tutelage.datasets.content import Content, few, nearest
+from tutelage.datasets.content import Content, few
 from tutelage.datasets.images import SUFFIXES, Item, Member, Pictures, content_of, folder_of_images
 from tutelage.datasets.options import FOLDER, DataOptions
 from tutelage.datasets.tables import CSV, Reading, read_table, suffix_of
 from tutelage.datasets.tables import SUFFIXES as TABLES
-from tutelage.errors import ArgumentError, DataError, in_short, some_of
+from tutelage.errors import ArgumentError, DataError, in_short, nearest, some_of
 
 HF, TORCHVISION = "hf:", "torchvision:"
 FORMS = (

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tutelage.datasets.cells import as_text, is_mark, numbers_of, places, plain
 from tutelage.datasets.columns import factorized
-from tutelage.datasets.content import Content, few, nearest
+from tutelage.datasets.content import Content, few
 from tutelage.datasets.options import DataOptions, Kind
-from tutelage.errors import ArgumentError, DataError, some_of
+from tutelage.errors import ArgumentError, DataError, nearest, some_of
 from tutelage.signals import UNLABELLED
 
 if TYPE_CHECKING:

@@ -16,11 +16,10 @@ from torch import nn
 from tutelage.data import OnPolicy, as_source, randomness
 from tutelage.datasets import DataOptions, Splits
 from tutelage.datasets.python_data import is_python
-from tutelage.errors import ArgumentError, RecipeError
+from tutelage.errors import ArgumentError, RecipeError, some_of
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder, as_module, uses_teacher
 from tutelage.recipes.language import in_tokens
-from tutelage.recipes.messages import shortened
 from tutelage.recipes.model import RecipeModel, resolved
 from tutelage.recipes.reading import Document, Place
 from tutelage.recipes.signatures import FROM_STUDENT, ModelName, parameters
@@ -195,7 +194,7 @@ class Job:
                 way = "(`classes:` in `data`; of several, `labels:` of a Specialist for each)"
             raise RecipeError(
                 f"{self.document.where(place)}: the teacher must have the classes of the data, "
-                f"{shortened(data.classes)}, got {shortened(names or ())}; fine-tune it on the "
+                f"{some_of(data.classes)}, got {some_of(names or ())}; fine-tune it on the "
                 f"data (`fine_tune:`), or give names to its outputs {way}"
             )
 

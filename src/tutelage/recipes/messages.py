@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from tutelage.datasets import DataOptions, SplitOptions
-from tutelage.errors import RecipeError
+from tutelage.errors import RecipeError, did_you_mean
 from tutelage.recipes.reading import Document, Place
 
 _MOST_SHOWN, _LONGEST = 5, 60
@@ -50,8 +49,11 @@ def _lines(error: Mapping[str, Any], document: Document) -> list[str]:
     if kind == "extra_forbidden":  # of the data, whose model is not one of recipes
         unknown, known = [place], (SplitOptions if "split" in place else DataOptions).model_fields
     if unknown:
+        names = ", ".join(sorted(known, key=str.lower))
+        advice = f"known are {names}" if names else "leave it out"
         return [
-            f"{document.where(each)}: `{dotted(each)}` is unknown; {_nearest(each[-1], known)}"
+            f"{document.where(each)}: `{dotted(each)}` is unknown; "
+            + " ".join(filter(None, (did_you_mean(each[-1], known), advice)))
             for each in unknown
         ]
     name, given = dotted(place) or "recipe", error["input"]
@@ -63,15 +65,6 @@ def _lines(error: Mapping[str, Any], document: Document) -> list[str]:
     elif kind == "several":
         problem = f"`{name}` must name one thing, got {', '.join(context['names'])}; keep one"
     return [f"{document.where(place)}: {problem}"]
-
-
-def _nearest(key: str, known: Iterable[str]) -> str:
-    """Return advice for a key that is unknown."""
-    names = sorted(known, key=str.lower)
-    lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(key.lower(), lower, 1, 0.5)
-    listed = f"known are {', '.join(names)}" if names else "leave it out"
-    return f"did you mean `{lower[close[0]]}`? ({listed})" if close else listed
 
 
 def _expected(error: Mapping[str, Any]) -> str:
@@ -95,9 +88,3 @@ def _shown(value: Any) -> str:
         return "nothing"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def shortened(names: Sequence[str], most: int = 6) -> str:
-    """Return names, or the first of many."""
-    more = f", … ({len(names)})" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

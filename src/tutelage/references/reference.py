@@ -16,8 +16,8 @@ from tutelage.errors import (
     ModelError,
     NotFoundError,
     TutelageError,
-    did_you_mean,
     in_short,
+    nearest,
 )
 from tutelage.layers import ImageInputs
 
@@ -134,10 +134,9 @@ class Reference:
                     "trust=True, on the command line --trust, and leave it out"
                 )
             if name not in kinds:
-                has = f"it has {', '.join(kinds)}" if kinds else "it has none"
                 raise ArgumentError(
                     f"`{self.argument}` must have options of its kind, got {name!r} in "
-                    f"{self.text!r}; {did_you_mean(name, kinds) or has}"
+                    f"{self.text!r}; {nearest(name, kinds)}"
                 )
             if kind is int and not (value.isdecimal() and int(value) > 0):
                 expected = "a positive integer"
