@@ -1,7 +1,7 @@
 """An epoch over a loader in which each of several processes reads a part of its own.
 
-Arguments: the kind of loader, where to write. Each process writes the examples that it learned
-from, by number, and the student.
+Arguments: where to write, and kinds of loaders. Each process writes for each kind the examples that
+it learned from, by number, and the student.
 """
 
 import math
@@ -58,8 +58,8 @@ def loader(kind, rank):
     return accelerator.prepare(DataLoader(DATA, 4, shuffle=True))
 
 
-def main(kind, out):
-    rank, seen = int(os.environ["RANK"]), []
+def run(kind, rank):
+    seen = []
 
     def noted(batch):
         if math.isfinite(batch.replicas):
@@ -67,7 +67,6 @@ def main(kind, out):
         return batch
 
     torch.manual_seed(rank)
-    torch.distributed.init_process_group("gloo")
     student = nn.Linear(3, 2)
     with torch.no_grad():
         student.weight.zero_()
@@ -80,8 +79,14 @@ def main(kind, out):
         optimizer=partial(torch.optim.SGD, lr=0.1),
         engine=tl.Engine(device="cpu", progress=False),
     )
-    torch.save((seen, student.state_dict()), out / f"{rank}.pt")
+    return seen, student.state_dict()
+
+
+def main(out, *kinds):
+    rank = int(os.environ["RANK"])
+    torch.distributed.init_process_group("gloo")
+    torch.save({kind: run(kind, rank) for kind in kinds}, Path(out) / f"{rank}.pt")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(*sys.argv[1:])

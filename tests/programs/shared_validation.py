@@ -1,7 +1,7 @@
 """Validation of which each of two processes does a part.
 
-Arguments: the kind of data, where to write. Each process writes the metrics, and how many examples
-it ran the student on.
+Arguments: where to write, and kinds of data. Each process writes for each kind the metrics, and how
+many examples it ran the student on; and how it refuses a metric that validation will not give.
 """
 
 import os
@@ -61,25 +61,44 @@ def validation_data(kind, rank):
     return DataLoader(DATA, 4)
 
 
-def main(kind, out):
-    rank = int(os.environ.get("RANK", "0"))
+def fit(val, **settings):
     torch.manual_seed(0)
     student = Counting(3, 3)
     run = tl.fit(
         student,
         train=DATA,
-        val=validation_data(kind, rank),
+        val=val,
         epochs=2,
         batch_size=4,
-        metrics={"examples": lambda _, labels: float(len(labels))},
         optimizer=partial(torch.optim.SGD, lr=0.1),
         engine=tl.Engine(device="cpu", progress=False),
+        **settings,
     )
-    history = [{k: v for k, v in each.items() if k != "seconds"} for each in run.history]
-    torch.save((history, student.seen), out / f"{rank}.pt")
+    return [{k: v for k, v in each.items() if k != "seconds"} for each in run.history], student.seen
+
+
+def refusal():
+    """Return the error of a metric that is unknown, where only later batches have labels.
+
+    Of the first batch with labels, the second process has a part without any.
+    """
+    labels = DATA.tensors[1].clone()
+    labels[:8], labels[10:12] = -100, -100
+    try:
+        fit(TensorDataset(INPUTS, labels), monitor="f1")
+    except tl.ArgumentError as error:
+        return str(error)
+    return ""
+
+
+def main(out, *kinds):
+    rank = os.environ.get("RANK", "0")
+    metrics = {"examples": lambda _, labels: float(len(labels))}
+    found = {kind: fit(validation_data(kind, int(rank)), metrics=metrics) for kind in kinds}
+    torch.save((found, refusal()), Path(out) / f"{rank}.pt")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(*sys.argv[1:])

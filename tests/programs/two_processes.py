@@ -1,6 +1,7 @@
-"""A run that one process or several carry out, for comparison.
+"""Runs that one process or several carry out, for comparison.
 
-Arguments: where to write the weights, the kind of data, and the run's folder (or nothing).
+Arguments: where to write what they learn, and the kinds of runs. A kind `kept` has a folder beside
+that file; given twice, the second finds it finished.
 """
 
 import os
@@ -39,6 +40,7 @@ def training_data(kind):
         "mixed": examples,
         "selective": examples,
         "compiled": examples,
+        "kept": examples,
         "norms": TensorDataset(inputs[:96], labels[:96]),
         "set": [(x, y) for x, y in zip(inputs, labels, strict=True)],
         "loader": DataLoader(examples, 16, shuffle=True),  # shuffled by the global generator
@@ -64,7 +66,7 @@ def selective_by_class():
     return ByClass(4)
 
 
-def main(weights, kind, out):
+def run(kind, out):
     torch.manual_seed(7)
     teacher, student = nn.Linear(6, 5), nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 5))
     patience = None
@@ -74,9 +76,8 @@ def main(weights, kind, out):
     if kind == "selective":  # groups close and open by the validation figures of the main process
         soft = selective_by_class()
     if kind == "compiled":
-        warnings.simplefilter("default")  # the compiler uses what torch advises against
         soft.compile()
-    run = tl.distill(
+    done = tl.distill(
         teacher,
         student,
         train=training_data(kind),
@@ -88,17 +89,30 @@ def main(weights, kind, out):
         optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         transform=mixed if kind == "mixed" else None,
         monitor=tl.Monitor("loss", patience=patience),
-        out=out,
+        out=out if kind == "kept" else None,
         engine=tl.Engine(
-            device="cpu", accumulation=2, clip_norm=1.0, checkpoint_seconds=0 if out else 30
+            device="cpu",
+            accumulation=2,
+            clip_norm=1.0,
+            checkpoint_seconds=0 if kind == "kept" else 30,
         ),
     )
+    return {"weights": student.state_dict(), "history": done.history}
+
+
+def main(results, *kinds):
+    found = []
+    for kind in kinds:
+        with warnings.catch_warnings():
+            # The compiler uses what torch advises against.
+            warnings.simplefilter("default" if kind == "compiled" else "error")
+            found.append((kind, run(kind, Path(results).with_suffix(""))))
     if os.environ.get("RANK", "0") == "0":
-        torch.save({"weights": run.student.state_dict(), "history": run.history}, weights)
+        torch.save(found, results)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
+    main(*sys.argv[1:])

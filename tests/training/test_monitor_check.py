@@ -76,6 +76,22 @@ def test_a_first_batch_without_labels_is_no_data_without_labels():
     val = ConcatDataset([ALL_UNKNOWN, TensorDataset(X, LABELS)])
     found = run(SOFT, val, "accuracy", optimizer=torch.optim.SGD)
     assert "val/accuracy" in found.history[0]
+    with pytest.raises(ArgumentError, match=r"'f1' must be one of \['accuracy'"):
+        run(SOFT, val, "f1")
+    with pytest.raises(ArgumentError, match=r"'f1' must be one of \['agreement'"):
+        run(SOFT, ALL_UNKNOWN, "f1")
+
+
+def test_the_batches_of_a_stream_that_were_looked_through_are_validated_on():
+    """Those of an iterator cannot be read twice."""
+    unknown = torch.full((8,), -100)
+    batches = [(X[:8], unknown), (X[8:16], unknown), (X[16:], LABELS[16:])]
+    found = run(SOFT, iter(batches), "accuracy", optimizer=torch.optim.SGD, metrics={"n": count})
+    assert found.history[0]["val/n"] == 8
+
+
+def count(_, labels):
+    return float(len(labels))
 
 
 @pytest.mark.parametrize("monitor", ["average_precision", "f1_macro", "label_accuracy"])

@@ -7,64 +7,58 @@ import pytest
 import torch
 
 from children import PROGRAMS, Child, start_two
-from compiling import needs_compiler
+from compiling import has_compiler, needs_compiler
 
-PROGRAM = PROGRAMS / "two_processes.py"
-
-
-def one(folder, *arguments):
-    """Run the program in one process; return what it wrote."""
-    weights = folder / "one.pt"
-    Child(PROGRAM, (weights, *arguments), folder / "one.errors").finish()
-    return torch.load(weights, weights_only=True)
-
-
-def two(folder, *arguments, name="two"):
-    """Run the program in two processes; return what the main one wrote."""
-    weights = folder / f"{name}.pt"
-    for child in start_two(PROGRAM, (weights, *arguments), folder / f"{name}.errors"):
-        child.finish()
-    return torch.load(weights, weights_only=True)
+ALIKE = ["tensors", "set", "loader", "stream", "mixed", "selective"]
+VALIDATED = ["tensors", "set", "sampler", "subset", "stream", "loader"]
 
 
 @pytest.fixture(scope="module")
-def tensors(tmp_path_factory):
-    """What one process makes of tensors."""
-    return one(tmp_path_factory.mktemp("tensors"), "tensors")
+def alone(tmp_path_factory):
+    """What one process learns from each kind of data."""
+    folder = tmp_path_factory.mktemp("alone")
+    Child(PROGRAMS / "two_processes.py", (folder / "one.pt", *ALIKE), folder / "errors").finish()
+    return dict(torch.load(folder / "one.pt", weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The runs of two processes that `torchrun` started in turn: kinds and results."""
+    results = tmp_path_factory.mktemp("together") / "two.pt"
+    kinds = [*ALIKE, "norms", "kept", "kept", *(["compiled"] if has_compiler() else [])]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*command, str(PROGRAMS / "two_processes.py"), str(results), *kinds],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return torch.load(results, weights_only=True)
 
 
 @pytest.fixture(scope="module")
 def validated(tmp_path_factory):
-    """The history of one process that validates tensors."""
-    folder = tmp_path_factory.mktemp("validated")
-    program = PROGRAMS / "shared_validation.py"
-    Child(program, ("tensors", folder), folder / "errors").finish()
-    return torch.load(folder / "0.pt")[0]
+    """What one process, and each of two, finds by validating each kind of data."""
+    program, found = PROGRAMS / "shared_validation.py", []
+    folder = tmp_path_factory.mktemp("one")
+    Child(program, (folder, "tensors"), folder / "errors").finish()
+    found.append(torch.load(folder / "0.pt"))
+    folder = tmp_path_factory.mktemp("two")
+    for child in start_two(program, (folder, *VALIDATED), folder / "errors"):
+        child.finish()
+    return [*found, *(torch.load(folder / f"{rank}.pt") for rank in range(2))]
 
 
-@pytest.mark.parametrize("kind", ["set", "loader", "stream", "mixed", "selective"])
-def test_two_processes_equal_one(kind, tmp_path):
+@pytest.mark.parametrize("kind", ALIKE)
+def test_two_processes_equal_one(kind, alone, together):
     """With labels missing unevenly, a last batch of one example, accumulation and clipping."""
-    alone = one(tmp_path, kind)
-    equal(two(tmp_path, kind), alone)
-    leads = [value for key, value in alone["history"][0].items() if key.startswith("val/lead/")]
+    equal(dict(together)[kind], alone[kind])
+    leads = [v for key, v in alone[kind]["history"][0].items() if key.startswith("val/lead/")]
     assert (kind == "selective") == any(lead > 0 for lead in leads)
 
 
-def test_under_torchrun(tensors, tmp_path):
-    weights = tmp_path / "two.pt"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*command, str(PROGRAM), str(weights), "tensors"],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    equal(torch.load(weights, weights_only=True), tensors)
-
-
 @needs_compiler
-def test_two_processes_that_compile_equal_one_that_does_not(tensors, tmp_path):
-    equal(two(tmp_path, "compiled"), tensors)
+def test_two_processes_that_compile_equal_one_that_does_not(alone, together):
+    equal(dict(together)["compiled"], alone["tensors"])
 
 
 def equal(found, expected):
@@ -75,32 +69,35 @@ def equal(found, expected):
         assert first | {"seconds": 0} == pytest.approx(second | {"seconds": 0}, abs=1e-5)
 
 
-def test_a_finished_run_of_two_processes_is_taken_up(tmp_path):
+def test_a_finished_run_of_two_processes_is_taken_up(together):
     """Both processes read what the main one wrote; nothing is trained again."""
-    first, second = (two(tmp_path, "tensors", tmp_path / "run", name=n) for n in ("a", "b"))
-    assert first["history"] == second["history"]
+    first, second = (each for kind, each in together if kind == "kept")
+    assert first["history"] == second["history"]  # and its seconds
     assert all(torch.equal(first["weights"][k], second["weights"][k]) for k in first["weights"])
 
 
-def test_processes_with_batch_norm_stop_together(tmp_path):
+def test_processes_with_batch_norm_stop_together(together):
     """Their running statistics differ; validation and patience go by those of the main one."""
-    history = two(tmp_path, "norms")["history"]
-    losses = [record["val/loss"] for record in history]
+    losses = [record["val/loss"] for record in dict(together)["norms"]["history"]]
     best = losses.index(min(losses))
     assert len(losses) == best + 1 + 2 < 30
 
 
-@pytest.mark.parametrize("kind", ["tensors", "set", "sampler", "subset", "stream", "loader"])
-def test_each_process_validates_its_part(kind, validated, tmp_path):
+@pytest.mark.parametrize("kind", VALIDATED)
+def test_each_process_validates_its_part(kind, validated):
     """Metrics are those of all examples, each once; copies that fill batches do not count twice."""
-    program = PROGRAMS / "shared_validation.py"
-    for child in start_two(program, (kind, tmp_path), tmp_path / "errors"):
-        child.finish()
-    (history, first), (same, second) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    (one, _), *two = validated
+    (history, first), (same, second) = (found[kind] for found, _ in two)
     assert history == same
-    for epoch, alone in zip(history, validated, strict=True):
+    for epoch, alone in zip(history, one["tensors"][0], strict=True):
         repeated = 1 if kind == "sampler" else 0  # which makes its parts equally long
         assert epoch["val/examples"] == 25 + repeated
         if not repeated:
             assert epoch == pytest.approx(alone, abs=1e-6)
     assert max(first, second) <= 2 * 16 + 4  # two epochs, and the batch before the first step
+
+
+def test_processes_refuse_a_monitor_together(validated):
+    """Whatever labels are in their own parts of the batch that is validated at first."""
+    known = "'f1' must be one of ['accuracy', 'loss']"
+    assert all(known in refusal for _, refusal in validated)

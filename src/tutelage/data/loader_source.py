@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
@@ -89,15 +89,19 @@ class LoaderSource(Source):
             yield batch
         self._start_state = None
 
-    def peek(self) -> Batch | None:
-        """Return a batch, or None if there is none; the order and random states do not change."""
+    def peek(self, suits: Callable[[Batch | None], bool] = lambda _: True) -> Batch | None:
+        """Return the first batch that suits; the order and random states do not change."""
         if not any(hasattr(each, "__next__") for each in (self.dataset, *_parts(self.dataset))):
-            return super().peek()
+            return super().peek(suits)
         with randomness.preserved():  # what is read of it is not read again
-            raws = iter(self.loader)
-            first = list(islice(raws, 1))
-        self._held = chain(first, raws)
-        return Batch.of(first[0]) if first else None
+            raws, read = iter(self.loader), list[Any]()
+            while True:
+                read += (found := list(islice(raws, 1)))
+                batch = Batch.of(found[0]) if found else None
+                if suits(batch):
+                    break
+        self._held = chain(read, raws)
+        return batch
 
     def state(self) -> dict[str, Any]:
         """Return the random state at the start of the current epoch."""

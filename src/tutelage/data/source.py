@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,14 +74,18 @@ class Source(ABC):
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield this process's shard of the batches of an epoch, from batch `start` on."""
 
-    def peek(self) -> Batch | None:
-        """Return a batch, or None if there is none; the order and random states do not change.
+    def peek(self, suits: Callable[[Batch | None], bool] = lambda _: True) -> Batch | None:
+        """Return the first batch that suits; the order and random states do not change.
 
-        It must not be called in the middle of an epoch.
+        It must not be called in the middle of an epoch. `suits` is given None when no batch is
+        left, and then returned, which it must accept.
         """
         state = self.state()
         with randomness.preserved():
-            batch = next(self.epoch(0), None)
+            batches = self.epoch(0)
+            batch = next(batches, None)
+            while not suits(batch):
+                batch = next(batches, None)
         self.load(state)
         return batch
 

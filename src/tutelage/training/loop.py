@@ -39,6 +39,8 @@ from tutelage.training.state import RunningLosses
 
 STEPS_BETWEEN_READS = 16
 """Steps after which losses are read from the device, checked and logged."""
+_MOST_UNLABELLED = 32
+"""So many batches without a label are read before training, in search of one with a label."""
 _EPOCHS_OF_A_STREAM = 10
 """A run of so many steps on data without a length is logged and validated in so many parts."""
 
@@ -87,8 +89,7 @@ class Loop:
             return
         whole = self.accelerator.distributed_type in PLAIN  # others cannot run before a step
         if state.step == 0 and whole and self.setup.val is not None:
-            for objective, own in [(self.distiller.objective, settings), *later]:
-                self._validate_once(self.setup.val, objective, own)
+            self._validate_once(self.setup.val, [(self.distiller.objective, settings), *later])
         shown = settings.engine.progress and self.accelerator.is_main_process
         with progress_bar(shown, self.setup.steps) as show:
             while not state.finished(settings):
@@ -288,18 +289,49 @@ class Loop:
             each.update(metrics)
         return metrics, judged_examples(found.outputs)
 
-    def _validate_once(self, val: Source, objective: Objective, settings: Settings) -> None:
+    def _validate_once(self, val: Source, stages: Sequence[tuple[Objective, Settings]]) -> None:
         """Validate on one batch, and refuse a monitored metric that will not be there.
+
+        It is the first batch with a label; of data without any it is the first one. Of several
+        processes the main one validates, and all raise its error.
+
+        Args:
+            val: The validation data.
+            stages: The objective and the settings of this run and of the stages after it.
 
         Raises:
             ArgumentError: The metric will not be there.
             TutelageError: The validation data or a model fails, as it would after the first epoch.
         """
-        batch = val.peek()
-        if batch is None or not objective.built:
+        first: Batch | None = None
+        read = 0
+
+        def suits(batch: Batch | None) -> bool:
+            nonlocal first, read
+            first, read = batch if first is None else first, read + 1
+            found = batch is None or not _is_unlabelled(batch) or read == _MOST_UNLABELLED
+            return broadcast_object_list([found])[0] if self._several else found
+
+        batch, refused = val.peek(suits), None
+        if batch is None:
+            batch = first
+        elif _is_unlabelled(batch):
+            batch = None  # which metrics later batches have is not known
+        if batch is not None and self.accelerator.is_main_process:
+            try:
+                for objective, settings in stages:
+                    self._check_metric(batch, objective, settings)
+            except TutelageError as error:
+                refused = error
+        if self._several:
+            [refused] = broadcast_object_list([refused])
+        if refused is not None:
+            raise refused
+
+    def _check_metric(self, batch: Batch, objective: Objective, settings: Settings) -> None:
+        """Validate on a batch, and refuse a monitored metric that it does not give."""
+        if not objective.built:
             return
-        if isinstance(batch.labels, Tensor) and not bool(batch.labelled().any()):
-            return  # which metrics other batches have is not known
         objective.to(self.accelerator.device)  # that of a later stage has parameters of its own
         found = self._evaluate(objective, as_source("val", [batch], 1), {}).metrics
         if settings.monitor is None:
@@ -313,6 +345,11 @@ class Loop:
         parted = batch.domain is not None or any(each.startswith(f"{name}/") for each in found)
         if settings.monitor.name not in known and not (domain and parted and name in known):
             raise no_such_metric(settings.monitor.name, known)
+
+
+def _is_unlabelled(batch: Batch) -> bool:
+    """Tell whether a batch with labels has none that is known."""
+    return isinstance(batch.labels, Tensor) and not bool(batch.labelled().any())
 
 
 def _gathered(own: list[tuple[float, Any]]) -> list[Any]:
