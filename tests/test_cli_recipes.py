@@ -50,6 +50,9 @@ def test_distill_then_evaluate(job):
     code, exported = as_json("export", "runs/job")
     assert (code, exported["path"]) == (0, "runs/job/student.onnx")
     assert (job / "runs" / "job" / "student.onnx").stat().st_size == exported["file_bytes"]
+    code, smaller = as_json("export", "runs/job", "--int8", "--to", "small.onnx")
+    assert (code, smaller["path"]) == (0, "small.onnx")
+    assert b"MatMulInteger" in (job / "small.onnx").read_bytes()
 
 
 def test_fresh_trains_anew(job):

@@ -156,7 +156,9 @@ def export(
     to: Annotated[
         Path | None, typer.Option(help="The file, .onnx.", show_default="RUN/student.onnx")
     ] = None,
-    precision: Annotated[str, typer.Option(help="float32 or int8.")] = "float32",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Write weights and products in 8 bits.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the trained student of a recipe as ONNX, compared with it on data of the recipe.
@@ -164,7 +166,7 @@ def export(
     The file runs without PyTorch. It takes raw images or rows of a table; of texts it takes tokens.
     """
     with command_output(as_json) as result:
-        found = _read(recipe, overrides, trust).export(to, precision)
+        found = _read(recipe, overrides, trust).export(to, "int8" if int8 else "float32")
         typer.echo(str(found))
         result.update(vars(found))
 
