@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -89,9 +89,9 @@ class Costs:
 def read_or_measure(
     file: Path,
     students: Mapping[str, Callable[[], nn.Module]],
+    candidates: Mapping[str, Candidate],
     teacher: AnyTeacher,
     data: object,
-    precisions: Sequence[Precision],
 ) -> Costs:
     """Return what candidates cost as an earlier call measured it; else `measure` it, and keep that.
 
@@ -106,7 +106,7 @@ def read_or_measure(
         *(f"{name} {each}" for name, each in made.items()),
         as_teacher(teacher).fingerprint(),
         describe(batch.inputs),
-        f"{torch.get_num_threads()} {[*precisions]}",
+        f"{torch.get_num_threads()} {[*candidates]}",
     )
     try:
         kept, of = TypeAdapter(tuple[Costs, str]).validate_json(file.read_bytes())
@@ -114,18 +114,18 @@ def read_or_measure(
             return kept
     except (FileNotFoundError, ValidationError):
         pass
-    found = measure(students, teacher, data, precisions)
+    found = measure(students, candidates, teacher, data)
     write_json(file, [asdict(found), given])
     return found
 
 
 def measure(
     students: Mapping[str, Callable[[], nn.Module]],
+    candidates: Mapping[str, Candidate],
     teacher: AnyTeacher,
     data: object,
-    precisions: Sequence[Precision] = ("float32",),
 ) -> Costs:
-    """Measure what students cost in each precision, which training does not change.
+    """Measure what candidates cost, which training does not change.
 
     All are timed in turns. Those that cannot be exported are left out, with a warning. A teacher
     is exported too if it is a module that can be; else it is timed as it is called, and is None if
@@ -136,8 +136,7 @@ def measure(
     """
     runs: dict[str | None, _Runs] = {}
     errors: dict[str, ModelError] = {}
-    for each in (Candidate(name, kind) for name in students for kind in precisions):
-        name = str(each)
+    for name, each in candidates.items():
         try:
             runs[name] = _exported(_made(students[each.student]), data, each.precision)
         except ModelError as error:
@@ -173,11 +172,19 @@ def _made(make: Callable[[], Any]) -> nn.Module:
     return model
 
 
-def worthwhile(costs: Mapping[str, Measured], candidates: Mapping[str, Candidate]) -> list[str]:
-    """Return the candidates but those in int8 that are not faster than in float32."""
+def worthwhile(
+    costs: Mapping[str, Measured],
+    candidates: Mapping[str, Candidate],
+    teacher: tuple[str, Measured] | None = None,
+) -> list[str]:
+    """Return the candidates but those in int8 that are not faster than in float32.
+
+    `teacher` has the name of the student that is the teacher itself, and what that costs.
+    """
+    known = {**costs, **dict([teacher] if teacher else [])}
 
     def is_faster(name: str) -> bool:
-        plain = costs.get(candidates[name].student)
+        plain = known.get(candidates[name].student)
         if candidates[name].precision == "float32" or plain is None:
             return True
         return _NOISE * costs[name].seconds < plain.seconds

@@ -180,7 +180,8 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     seconds = amount("budget", budget, TIMES)
     integer("steps", steps, 1, "it counts the optimizer steps of the first round")
     integer("seeds", seeds, 2, "one training shows nothing of the others")
-    candidates = _candidates(makers, precisions)
+    itself = next(iter(makers)) if students is None else None  # with all layers
+    candidates = _candidates(makers, precisions, itself)
     folder = folder_path(out)
     with writing(folder, RunFolderError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,10 +192,11 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     notes = (
         _too_few(judged, margin, objective, groups) if margin is not None and by_accuracy else []
     )
-    found = read_or_measure(folder / "costs.json", makers, teacher, val, precisions)
+    found = read_or_measure(folder / "costs.json", makers, candidates, teacher, val)
     costs = found.candidates
     if file_size is None:
-        costs = {name: costs[name] for name in worthwhile(costs, candidates)}
+        own = (itself, found.teacher) if itself and found.teacher else None
+        costs = {name: costs[name] for name in worthwhile(costs, candidates, own)}
     allowed = _within(costs, found.teacher, limits)
     source: AnyTeacher = teacher
     if store and transform is None and not isinstance(teacher, (str, Path, Stored)):
@@ -295,13 +297,13 @@ def _makers(
 ) -> dict[str, Callable[[], nn.Module]]:
     """Return what makes each student, by name; with `train` also those with only its tokens."""
     example = "{'small': lambda: nn.Linear(8, 3)}"
-    found = depths(teacher) if students is None else by_name("students", students, example)
-    pruned = with_fewer_tokens(teacher, train) if students is None and train is not None else None
-    if pruned is not None:
-        found = {
-            **found,
-            **{f"{name}, fewer tokens": make for name, make in depths(pruned).items()},
-        }
+    if students is not None:
+        found = by_name("students", students, example)
+    else:
+        found = depths(teacher, whole=True)
+        if train is not None and (pruned := with_fewer_tokens(teacher, train)) is not None:
+            shallower = depths(pruned, whole=True).items()
+            found |= {f"{name}, fewer tokens": make for name, make in shallower}
     if not found:
         raise ArgumentError(f"`students` must name at least one, got none; such as {example}")
     return {
@@ -311,16 +313,26 @@ def _makers(
 
 
 def _candidates(
-    makers: Mapping[str, object], precisions: Sequence[Precision]
+    makers: Mapping[str, object], precisions: Sequence[Precision], teacher: str | None
 ) -> dict[str, Candidate]:
-    """Return each student in each precision, by name."""
+    """Return each student in each precision, by name; the `teacher` itself only in others."""
     if isinstance(precisions, str) or not precisions:
         raise ArgumentError(
             f"`precisions` must be a list such as ['float32', 'int8'], got {precisions!r}"
         )
     for each in precisions:
         check_precision(each)
-    every = [Candidate(name, kind) for name in makers for kind in dict.fromkeys(precisions)]
+    every = [
+        Candidate(name, kind)
+        for name in makers
+        for kind in dict.fromkeys(precisions)
+        if (name, kind) != (teacher, "float32")
+    ]
+    if not every:
+        raise ArgumentError(
+            "`students` must be given for a teacher that has no fewer layers to try, got none; "
+            "name some, or try precisions=['float32', 'int8']"
+        )
     found = {str(each): each for each in every}
     if len(found) < len(every):
         raise ArgumentError(

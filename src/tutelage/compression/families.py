@@ -23,8 +23,10 @@ TABLE_WIDTHS = ((256, 256), (128, 128), (64, 64), (32, 32), (16, 16), (16,), ())
 _SHARES = (3 / 4, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 12)
 
 
-def depths(teacher: object) -> dict[str, Callable[[], nn.Module]]:
+def depths(teacher: object, *, whole: bool = False) -> dict[str, Callable[[], nn.Module]]:
     """Return students with some of the teacher's repeated blocks, evenly spaced, by name.
+
+    With `whole` one with all of them comes first.
 
     Each begins with the teacher's weights. The first and the last block are kept where there are
     several, since they take the embeddings and give what the head expects.
@@ -49,6 +51,7 @@ def depths(teacher: object) -> dict[str, Callable[[], nn.Module]]:
             f"{advice}"
         ) from error
     counts = sorted({max(1, round(share * number)) for share in _SHARES} - {number}, reverse=True)
+    counts = [number, *counts] if whole else counts
     return {
         f"{count} of {number} layers": partial(_kept, teacher, spread(number, count))
         for count in counts
