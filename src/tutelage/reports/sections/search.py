@@ -41,7 +41,7 @@ def search_section(record: Record) -> Section | None:
     note = (
         "Times are medians of the exported models on "
         f"{counted(chosen.latencies[0].threads, 'CPU thread')}. Differences from the teacher are "
-        "those on validation data after the longest training, with the lower end of their 95 % "
+        "those on validation data after the longest training, in brackets the lower end of their 95 % "
         "interval over examples."
     )
     table = Table("Candidates, the slowest first", rows, note, emphasis=place)
@@ -51,30 +51,23 @@ def search_section(record: Record) -> Section | None:
 def _row(
     each: CandidateRecord, search: SearchRecord, metric: DecidingMetric, wanted: float | None
 ) -> Row:
-    within = NONE
-    if wanted is not None and each.low is not None:
-        within = "yes" if each.low > -wanted else "no"
-    theirs = [time.median for time in search.latencies[:1]]
+    within = against = NONE
+    if each.gain is not None and each.low is not None:
+        against = f"{difference(each.gain, metric)} ({difference(each.low, metric)})"
+        within = NONE if wanted is None else "yes" if each.low > -wanted else "no"
+    elif each.gain is not None:
+        against = difference(each.gain, metric)
+    own = each.latencies[0].median
+    faster = f" ({times(search.latencies[0].median / own)})" if search.latencies else ""
     return [
         ("Student", each.name),
         (
             metric_name(metric).capitalize(),
             NONE if each.value is None else shown(each.value, metric),
         ),
-        (
-            "Difference\nfrom the teacher",
-            NONE if each.gain is None else difference(each.gain, metric),
-        ),
-        (
-            "Lower end\nof the 95 % interval",
-            NONE if each.low is None else difference(each.low, metric),
-        ),
-        ("Within margin", within),
-        ("Time\nms, one input", milliseconds(each.latencies[0].median)),
-        (
-            "Faster\nthan the teacher",
-            times(theirs[0] / each.latencies[0].median) if theirs else NONE,
-        ),
+        ("Difference\nlower end", against),
+        ("Within\nmargin", within),
+        ("One input\nms, times faster", f"{milliseconds(own)}{faster}"),
         ("Parameters", NONE if each.parameters is None else count(each.parameters)),
         ("File", NONE if each.file_bytes is None else file_size(each.file_bytes)),
         ("Steps", NONE if each.steps is None else f"{each.steps:,}"),
