@@ -41,8 +41,8 @@ def search_section(record: Record) -> Section | None:
     note = (
         "Times are medians of the exported models on "
         f"{counted(chosen.latencies[0].threads, 'CPU thread')}. Differences from the teacher are "
-        "those on validation data after the longest training, in brackets the lower end of their 95 % "
-        "interval over examples."
+        "those on validation data after the longest training, in brackets the lower end of their "
+        "95 % interval over examples."
     )
     table = Table("Candidates, the slowest first", rows, note, emphasis=place)
     return Section("Search", tuple(filter(None, text)), table, _front(search, metric))
