@@ -16,7 +16,6 @@ from hypothesis import settings
 
 from tutelage.data import randomness
 from tutelage.evaluation import cost
-from tutelage.results import models
 
 # What was written survives the death of a process, which is all that tests try; a power cut they do
 # not, so that none needs to wait for the disk.
@@ -47,10 +46,6 @@ def _briefly_timed():
     """Time models but for a moment: tests of pages and studies do not look at how fast they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost, "_loops", lambda timer, _, loops=cost._loops: loops(timer, 1e-3))
-        speed = models.generation_speed
-        patch.setattr(
-            models, "generation_speed", lambda model, ids, *_, **__: speed(model, ids, 2, rounds=1)
-        )
         yield
 
 

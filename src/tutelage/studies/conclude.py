@@ -236,16 +236,17 @@ def _learns_from(plan: StudyPlan, arm: Arm) -> str:
 def conclude(finished: Finished, options: ReportOptions, named: str | None) -> Record:
     """Return the record; the models are measured on the first seed's students."""
     plan, scorer = finished.plan, finished.scorer
-    students = {name: finished.trials.student(done[0]) for name, done in finished.done.items()}
+    trials = finished.trials
+    first = {name: done[0] for name, done in finished.done.items()}
+    trained = {name: trials.trained(trial) for name, trial in first.items()}
+    students = {name: trials.in_precision(first[name], each) for name, each in trained.items()}
     # Models share a key if they differ in the values of tensors only.
     keys = {
-        name: digest(
-            model_identity(finished.trials.trained(done[0]), weights=False), done[0].suffix
-        )
-        for name, done in finished.done.items()
+        name: digest(model_identity(each, weights=False), first[name].suffix)
+        for name, each in trained.items()
     }
     total = sum(map(len, finished.done.values()))
-    finished.trials.tell("measuring the models", total, total)
+    trials.tell("measuring the models", total, total)
     collector = Collector(finished, keys)
     ours = collector.teacher(TEACHER)
     arms = collector.arms(ours)

@@ -158,13 +158,14 @@ class Trials:
 
     def student(self, trial: StudyTrial) -> nn.Module:
         """Return a finished trial's student, from the folder of its run, in its precision."""
-        return self._in_precision(trial, self.trained(trial))
+        return self.in_precision(trial, self.trained(trial))
 
     def trained(self, trial: StudyTrial) -> nn.Module:
         """Return a finished trial's student as a module of PyTorch."""
         return self._trained(trial)[0]
 
-    def _in_precision(self, trial: StudyTrial, student: nn.Module) -> nn.Module:
+    def in_precision(self, trial: StudyTrial, student: nn.Module) -> nn.Module:
+        """Return the trained student in the precision of the trial's arm."""
         precision, file = trial.arm.precision, trial.folder / f"student{trial.suffix}.onnx"
         if precision is None:
             return student
@@ -245,7 +246,7 @@ class Trials:
         began, fidelity = time.monotonic(), self._fidelity_file(trial)
         try:
             student, record = self._trained(trial)
-            student = self._in_precision(trial, student)
+            student = self.in_precision(trial, student)
         except NonFiniteError as error:
             if not tuning:
                 raise NonFiniteError(f"arm {trial.name!r}, seed {trial.seed}: {error}") from error
