@@ -6,15 +6,16 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import functools
+import random
 from contextlib import suppress
 from html import escape
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
-from tutelage.data import randomness
 from tutelage.evaluation import cost
 
 # What was written survives the death of a process, which is all that tests try; a power cut they do
@@ -38,7 +39,9 @@ settings.load_profile("tutelage")
 @pytest.fixture(autouse=True)
 def _seeded():
     """Begin every test from the same random state, so that none depends on those before it."""
-    randomness.seed_augmentation(0)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -68,7 +68,7 @@ def read(path, options):
 
 
 @given(content=st.binary(max_size=60), suffix=st.sampled_from(SUFFIXES), options=OPTIONS)
-@settings(max_examples=40)
+@settings(max_examples=60)
 def test_any_bytes(folder, content, suffix, options):
     path = folder / f"a.{suffix}"
     path.write_bytes(content)
@@ -79,7 +79,7 @@ def test_any_bytes(folder, content, suffix, options):
     rows=st.lists(st.fixed_dictionaries({}, optional={"x": CELLS, "y": CELLS}), max_size=8),
     options=OPTIONS,
 )
-@settings(max_examples=40)
+@settings(max_examples=80)
 def test_any_cells(folder, rows, options):
     path = folder / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
@@ -92,7 +92,7 @@ def test_any_cells(folder, rows, options):
     separator=st.sampled_from(",;|"),
     options=OPTIONS,
 )
-@settings(max_examples=40)
+@settings(max_examples=80)
 def test_any_csv(folder, rows, header, separator, options):
     path = folder / "a.csv"
     path.write_text("\n".join([header, *map(separator.join, rows)]))

@@ -93,6 +93,15 @@ def test_features_of_any_number_are_finite(number):
     assert TableInputs.fit(COLUMNS, made_rows())(torch.from_numpy(rows)).isnan().sum() == 0
 
 
+def test_it_is_exported_with_its_network():
+    rows = torch.from_numpy(made_rows())
+    inputs = TableInputs.fit(COLUMNS, rows)
+    network = torch.nn.Sequential(inputs, torch.nn.Linear(inputs.features, 2))
+    batch = torch.export.Dim("batch", min=2)
+    program = torch.export.export(network, (rows,), dynamic_shapes=({0: batch},))
+    assert torch.equal(program.module()(rows[:9]), network(rows[:9]))
+
+
 def test_rows_of_other_columns_are_refused():
     inputs = TableInputs.fit(COLUMNS, made_rows())
     with pytest.raises(DataError, match="4 columns age, job, since, city, got 3"):

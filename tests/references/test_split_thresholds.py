@@ -186,6 +186,8 @@ def test_a_recipe_gives_the_steps_of_its_teacher_to_the_student(
     steps = _steps(run)
     known = split_thresholds(model, 7)
     assert steps == {"a b": known["a_b"], "count": known["count"]}
+    exported = tl.Recipe(recipe).export()
+    assert exported.difference < 1e-5
     # The student keeps its steps when the teacher is gone.
     before = tl.Recipe(recipe).evaluate("val")["student"]
     (tmp_path / "teacher.txt").unlink()

@@ -147,12 +147,11 @@ def test_an_interrupted_call_asks_for_the_rest_alone(tmp_path, monkeypatch):
         ("always 500", "got 500 .*broken"),
     ],
 )
-def test_a_server_that_answers_nonsense_is_refused(fault, message):
-    batch = tl.Batch({"input_ids": torch.tensor([[3, 7, 1, 39]])}, next_tokens=True)
+def test_a_server_that_answers_nonsense_is_refused(fault, message, tmp_path):
     with Server(llama(), fault) as server:
         teacher = Served(server.url, top_k=K, retries=2, vocabulary=WORDS)
-        with pytest.raises(tl.TutelageError, match=message), teacher.ready(torch.device("cpu")):
-            teacher.signals(batch, tl.Fields(output=True))
+        with pytest.raises(tl.TutelageError, match=message):
+            store(teacher, tmp_path, top_k=K)
 
 
 def test_a_limit_shows_before_the_work_begins(tmp_path):
