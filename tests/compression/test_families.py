@@ -1,5 +1,6 @@
 """Students that are made of the teacher: fewer layers, and of texts fewer tokens."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from tests.studies.conftest import QUIET, quick
 from tests.tokenizing import SIZE, tokenizer
 from torch import nn
+from torch.utils.data import IterableDataset
 
 import tutelage as tl
 from tutelage.compression.families import depths, with_fewer_tokens
@@ -14,6 +16,16 @@ from tutelage.layers import Prepared, TextInputs
 
 __all__ = ["quick"]  # a fixture of all tests here
 TEXTS = ["the cat sat", "the dog ran", "the cat ran", "the dog sat"]
+
+
+class Once(IterableDataset):
+    """Examples that can be read but once."""
+
+    def __init__(self, examples: Iterator) -> None:
+        self.examples = examples
+
+    def __iter__(self) -> Iterator:
+        return self.examples
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +55,13 @@ def test_texts_of_the_training_data_have_the_teacher_s_outputs(teacher):
 
 def test_other_models_have_no_tokens():
     assert with_fewer_tokens(nn.Linear(2, 2), torch.zeros(3, 2)) is None
+
+
+def test_a_stream_which_can_be_read_once_is_left_unread(teacher):
+    once = iter([(text, 0) for text in TEXTS])
+    stream = Once(once)
+    assert with_fewer_tokens(teacher, stream) is None
+    assert len([*once]) == len(TEXTS)
 
 
 def test_a_small_file_of_texts_has_fewer_tokens(teacher, tmp_path: Path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tutelage.compression.candidates import Measured
 from tutelage.compression.search import LONGER, Search, Train
-from tutelage.errors import RunFolderError
+from tutelage.errors import ModelError, RunFolderError
 from tutelage.evaluation import Interval, Latency
 from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, Record, TrialRecord
 
@@ -126,6 +126,26 @@ def test_an_interruption_takes_the_best_so_far_and_the_same_call_goes_on(tmp_pat
 
     with pytest.raises(KeyboardInterrupt):  # there is none to choose
         search(tmp_path / "other", GAINS, train=at_once)[0].run(100)
+
+
+def test_a_student_whose_file_fails_is_given_up(tmp_path, caplog):
+    train, _ = learning(GAINS)
+
+    def failing(names: Sequence[str], steps: int, number: int) -> Record:
+        if "large" in names and steps > 100:
+            raise ModelError("it cannot be exported")
+        return train(names, steps, number)
+
+    found, _ = search(tmp_path, GAINS, train=failing)
+    assert found.run(100) == "middle"
+    assert "Student 'large' is given up: it cannot be exported" in caplog.text
+
+    def always(*_) -> Record:
+        raise ModelError("it cannot be exported")
+
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ModelError, match="it cannot be exported"):
+        search(tmp_path / "other", GAINS, train=always)[0].run(100)
 
 
 def test_the_budget_counts_a_student_once(tmp_path):

@@ -13,6 +13,7 @@ from tutelage.exporting import OnnxModel
 from tutelage.reports.report import record_page
 from tutelage.results.record import read_record
 
+TENSOR = torch.zeros(2, 64)
 ARMS = {"soft": tl.SoftTargets(4), "soft, int8": tl.Arm(of="soft", precision="int8")}
 
 
@@ -89,8 +90,9 @@ def test_a_control_in_int8(setup):
         (tl.Arm(of="hard", precision="int8"), r"one of the arms \['soft'\].*got of='hard'"),
         (tl.Arm(of="soft"), "`precision`, got of='soft', precision=None"),
         (tl.Arm(of="mine", precision="int8"), "got of='mine'"),
-        (tl.Arm(of="soft", precision="int8", batch_size=8), "no settings of training"),
-        (tl.Arm(of="soft", precision="int8", student=nn.Identity), "no settings of training"),
+        (tl.Arm(of="soft", precision="int8", batch_size=8), r"\['batch_size'\] for itself"),
+        (tl.Arm(of="soft", precision="int8", student=nn.Identity), r"\['student'\] for itself"),
+        (tl.Arm(of="soft", precision="int8", train=TENSOR), r"\['train'\] for itself"),
     ],
 )
 def test_arms_that_take_no_students(setup, arm, match):

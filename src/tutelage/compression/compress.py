@@ -39,6 +39,7 @@ from tutelage.studies.overlap import refuse_overlaps
 from tutelage.tasks import infer_task
 from tutelage.teachers import AnyTeacher, Stored
 from tutelage.training import Monitor, label
+from tutelage.training.monitor import as_monitor
 
 _LOG = logging.getLogger("tutelage")
 _FIRST_STEPS = 500
@@ -188,10 +189,9 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     given = Training() if training is None else training
     given = replace(given, scheduler=given.scheduler or CosineAnnealingLR)
     judged = _judged(train, {"val": val, "test": test}, given.batch_size, allow_overlap)
-    by_accuracy = metrics is None and monitor in (None, "accuracy")
-    notes = (
-        _too_few(judged, margin, objective, groups) if margin is not None and by_accuracy else []
-    )
+    decides = as_monitor(monitor, metrics)
+    usual = (decides is None or decides.name == "accuracy") and "accuracy" not in (metrics or {})
+    notes = _too_few(judged, margin, objective, groups) if margin and usual else []
     found = read_or_measure(folder / "costs.json", makers, candidates, teacher, val)
     costs = found.candidates
     if file_size is None:
@@ -373,7 +373,7 @@ def _too_few(
         units = each.examples
         if each.name == "test" and groups is not None:
             units = len(set(listed(groups)))
-        needed = math.ceil(_UNSEEN / margin) if margin else math.inf
+        needed = math.ceil(_UNSEEN / margin)
         if task.name != "classes" or each.has_maps or each.of_tokens or units >= needed:
             continue
         notes.append(

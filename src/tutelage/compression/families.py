@@ -61,12 +61,14 @@ def depths(teacher: object, *, whole: bool = False) -> dict[str, Callable[[], nn
 def with_fewer_tokens(teacher: object, train: object) -> Prepared | None:
     """Return a classifier of texts without the tokens that do not occur in its training data.
 
-    None of other models, and where the tokens cannot be left out.
+    None of other models, of a stream, and where the tokens cannot be left out.
     """
     if not isinstance(teacher, Prepared) or not isinstance(teacher.prepare, TextInputs):
         return None
-    given = teacher.prepare
-    texts = chain.from_iterable(each.inputs for each in as_source("train", train, 256).epoch(0))
+    given, source = teacher.prepare, as_source("train", train, 256)
+    if source.batches_per_epoch() is None:  # it may have no end, or be read but once
+        return None
+    texts = chain.from_iterable(each.inputs for each in source.epoch(0))
     try:
         found = prune_vocabulary(teacher.wrapped, given.tokenizer, texts)
     except TutelageError as error:

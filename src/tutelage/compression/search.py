@@ -13,7 +13,13 @@ from time import monotonic
 from typing import Any
 
 from tutelage.compression.candidates import Measured
-from tutelage.errors import NonFiniteError, RunFolderError, in_short
+from tutelage.errors import (
+    ModelError,
+    NonFiniteError,
+    RunFolderError,
+    TutelageError,
+    in_short,
+)
 from tutelage.files import write_json
 from tutelage.results.record import Record
 
@@ -67,7 +73,7 @@ class Search:
 
     Attributes:
         scores: By name, of each training of a candidate.
-        diverged: Those of which a training diverged.
+        given_up: By name, why a training, or the file of its student, failed.
         rounds: How many there were.
         seconds: That they took.
         teacher: The teacher's value on validation data.
@@ -81,7 +87,7 @@ class Search:
     confirmations: int
     file: Path
     scores: dict[str, list[Score]] = field(default_factory=dict)
-    diverged: set[str] = field(default_factory=set)
+    given_up: dict[str, TutelageError] = field(default_factory=dict)
     rounds: int = 0
     seconds: float = 0.0
     teacher: float = math.nan
@@ -101,10 +107,13 @@ class Search:
                 "Interrupt again to stop; the same call later goes on with the search."
             )
         if not self.scores:
+            error = next(iter(self.given_up.values()))
+            if isinstance(error, ModelError):
+                raise error
             raise NonFiniteError(
                 "at least one student must train, got no finite loss or metric of any; give a "
                 "lower learning rate: training=tl.Training(optimizer=...)"
-            )
+            ) from error
         return self.chosen
 
     def _rounds(self, steps: int) -> None:
@@ -141,16 +150,16 @@ class Search:
         return max(self.scores, key=lambda name: (self._gain(name), -self.costs[name].seconds))
 
     def _train(self, names: Sequence[str], steps: int) -> None:
-        """Train some candidates; one that diverges is not tried again."""
+        """Train some candidates; one that diverges, or whose file fails, is not tried again."""
         try:
             self._read(self.train(names, steps, self.rounds), steps)
-        except NonFiniteError as error:
+        except (NonFiniteError, ModelError) as error:
             if len(names) > 1:
                 for name in names:
                     self._train([name], steps)
                 return
             _LOG.warning("Student %r is given up: %s", names[0], error)
-            self.diverged.add(names[0])
+            self.given_up[names[0]] = error
 
     def passes(self, name: str) -> bool:
         """Whether a candidate's interval on validation data lies within the margin."""
@@ -187,7 +196,7 @@ class Search:
         return sorted(in_order, key=lambda name: self.scores[name][-1].steps)
 
     def _hopeless(self, name: str) -> bool:
-        if name in self.diverged:
+        if name in self.given_up:
             return True
         if self.margin is None or len(self.scores[name]) == 1:
             return False

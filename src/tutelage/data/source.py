@@ -77,8 +77,10 @@ class Source(ABC):
     def peek(self, suits: Callable[[Batch | None], bool] = lambda _: True) -> Batch | None:
         """Return the first batch that suits; the order and random states do not change.
 
-        It must not be called in the middle of an epoch. `suits` is given None when no batch is
-        left, and then returned, which it must accept.
+        It must not be called in the middle of an epoch.
+
+        Args:
+            suits: Whether to stop at a batch, or at None, behind the last, which must suit.
         """
         state = self.state()
         with randomness.preserved():

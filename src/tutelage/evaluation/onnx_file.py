@@ -155,11 +155,11 @@ class OnnxSession(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the output."""
+        given = dict(_named(args, kwargs))
         # An input that the model does not use is not in the graph.
-        used = {name: each for name, each in _named(args, kwargs) if name in self._names}
-        given = {name: each.cpu().numpy() for name, each in used.items()}
-        output, *_ = self.session.run(None, given)
-        return torch.from_numpy(output).to(next(iter(used.values())).device)
+        used = {name: each.cpu().numpy() for name, each in given.items() if name in self._names}
+        output, *_ = self.session.run(None, used)
+        return torch.from_numpy(output).to(next(iter(given.values())).device)
 
 
 class _OfTensors(nn.Module):

@@ -195,13 +195,13 @@ def _count(name: str, value: object, advice: str) -> int:
 
 
 _SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
-_SHOWN = {"against", "series", "at", "note"}
-_NOT_SWEPT = _SHOWN | {"sweep", "run", "reads", "of", "precision"}
+_NOT_SWEPT = {"sweep", "against", "series", "at", "note", "run", "reads", "of", "precision"}
 _SWEPT = {each.name for each in fields(Arm)} - _NOT_SWEPT
+_TRAINED = [*sorted(_SWEPT), "run", "reads"]
 
 
-def of_others(arms: Mapping[str, Arm]) -> dict[str, Arm]:
-    """Return arms with the training of those whose students they take.
+def with_trainings(arms: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Return arms, those `of` others with the training of these.
 
     Raises:
         ArgumentError: There is no such arm, it takes those of another itself, or something that
@@ -218,12 +218,15 @@ def of_others(arms: Mapping[str, Arm]) -> dict[str, Arm]:
                 f"arm {name!r} must take the students `of` one of the arms {trained}, in a "
                 f"`precision`, got of={arm.of!r}, precision={arm.precision!r}; name both"
             )
-        kept = {each: getattr(arm, each) for each in (*_SHOWN, "of", "precision")}
-        if arm != Arm(**kept):
+        given = [each for each in _TRAINED if getattr(arm, each) is not None]
+        given += ["sweep"] if arm.sweep else []
+        if given:
             raise ArgumentError(
-                f"arm {name!r} must have no settings of training, since it takes the students of "
-                f"{arm.of!r}, got some; set them there"
+                f"arm {name!r} takes the students of {arm.of!r}, which are trained as that says, "
+                f"got {given} for itself; set them there"
             )
+        kept = {each.name: getattr(arm, each.name) for each in fields(Arm)}
+        kept = {key: each for key, each in kept.items() if key not in (*_TRAINED, "sweep")}
         found[name] = replace(base, **kept)
     return found
 

@@ -260,7 +260,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
             trial = replace(finished.done[primary][0], test=plan.task.pack(found))
             return scorer.metrics_on_test(scorer.on_test(trial))[scorer.monitor.name]
 
-        variants = measure_variants(students[primary], _timing(plan), metric)
+        variants = measure_variants(trained[primary], _timing(plan), metric)
         models[keys[primary]] = replace(models[keys[primary]], variants=variants)
     unmeasured = ""
     if plan.task.keeps_scores and plan.teacher is not None:

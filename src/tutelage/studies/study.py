@@ -25,7 +25,7 @@ from tutelage.objectives import Objective
 from tutelage.reports import Record, write_record
 from tutelage.reports.numbers import counted
 from tutelage.reports.verdict import TEACHER, verdict
-from tutelage.studies.arm import Arm, as_arm, of_others, readings
+from tutelage.studies.arm import Arm, as_arm, readings, with_trainings
 from tutelage.studies.conclude import Finished, ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
 from tutelage.studies.eval_data import read_eval_data
@@ -322,7 +322,7 @@ def _all_arms(
             "pass controls={} for none"
         )
     common, found = as_sweep(sweep), {}
-    for name, arm in of_others({**theirs, **ours}).items():
+    for name, arm in with_trainings({**theirs, **ours}).items():
         if name == TEACHER:  # the teacher's own row in the report
             raise ArgumentError(
                 f"arms and controls must not be named {TEACHER!r}, got one that is; rename it"
