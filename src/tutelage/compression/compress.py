@@ -143,7 +143,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         steps: Optimizer steps of the first round.
         seeds: How many trainings the proof rests on.
         precisions: In which each student is a candidate, see `export`. One in int8 is trained as it
-            is in float32, judged as its file computes, and left out if that is not faster.
+            is in float32, judged as its file computes, and left out if that is not a tenth faster.
         training: Optimizer, batch size, processes and the like; without a scheduler, the cosine.
             Its `steps` and `keep_best` are not used.
         metrics: Metrics of your own, as for `distill`.
