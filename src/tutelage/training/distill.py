@@ -73,6 +73,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
         batch_size: Examples in a batch, over all processes; for data sets.
         seed: Of the order of the data and of everything random in training.
         optimizer: Callable: parameters → optimizer; None for AdamW at a learning rate of 1e-3.
+            `Adam` and `AdamW` use their fused kernels, unless it says `fused` or `foreach`.
         scheduler: Callable: (optimizer, number of optimizer steps) → scheduler, which is stepped
             after each of them; or of the optimizer alone. A class gets the number by name:
             `torch.optim.lr_scheduler.CosineAnnealingLR`, `partial(ExponentialLR, gamma=0.99)`.

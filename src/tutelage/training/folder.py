@@ -337,9 +337,13 @@ def _as_call(owner: object, settings: dict[str, Any]) -> str:
 
 
 def _groups(setup: Setup) -> list[dict[str, Any]]:
-    """Return the settings of the optimizer's groups, and the sizes of their parameters."""
+    """Return the settings of the optimizer's groups, and the sizes of their parameters.
+
+    With which kernels a step is computed is none of them.
+    """
     return [
         {key: value for key, value in group.items() if key != "params"}
+        | {key: None for key in ("foreach", "fused") if key in group}
         | {"parameters": sum(each.numel() for each in group["params"])}
         for group in setup.optimizer.param_groups
     ]
