@@ -1,6 +1,6 @@
 """What the columns of a table are is told by the training file, and held by other data."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 import numpy as np
 import pandas as pd
@@ -70,6 +70,34 @@ def test_dates_far_away_are_dates(cells):
     assert columns.frame(days - 1.25).x.iloc[0] != frame.x.iloc[0]
     far = columns.encode(pd.DataFrame({"x": ["9999-12-30"]}))
     assert columns.columns[0].form != "ISO8601" or far[0, 0] == days[1, 0] - 1
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [datetime(2024, 1, 1), 0, datetime(2024, 1, 2)],
+        [datetime(2024, 1, 1), time(10, 30), "soon"],
+        [datetime(2024, 1, 1), datetime(2024, 1, 2, tzinfo=UTC), True],
+    ],
+)
+def test_dates_among_other_things_are_categories(cells):
+    frame = pd.DataFrame({"x": pd.Series(cells, dtype=object)})
+    columns = Columns.fit(frame)
+    codes = columns.encode(frame)
+    assert sorted(codes[:, 0]) == [0, 1, 2]
+    assert columns.frame(codes).x.tolist() == cells
+
+
+def test_times_of_day_are_read_from_objects_as_from_texts():
+    times = [time(10, 30), time(0, 0), time(23, 59, 30)]
+    frame = pd.DataFrame({"x": times})
+    columns = Columns.fit(frame)
+    rows = columns.encode(frame)
+    assert columns.columns[0].kind == "date"
+    hours = (rows[:, 0] - rows[1, 0]) * 24
+    assert hours.tolist() == pytest.approx([10.5, 0, 23 + 59.5 / 60])
+    assert columns.frame(rows).x.tolist() == times
+    assert np.array_equal(columns.encode(frame.astype(str)), rows)
 
 
 def test_numbers_can_be_named_as_categories():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import folder
 
 from tutelage.datasets import load_data
 from tutelage.errors import ArgumentError, DataError
@@ -63,6 +64,23 @@ def test_a_split_of_a_set_that_has_none_is_refused(tmp_path):
         load_data("data", {"train": f"hf:{tmp_path / 'set'}@test", "text": "text"})
 
 
+@pytest.mark.parametrize("kind", ["tags", None])
+def test_lists_of_class_ids_have_their_names_in_order(tmp_path, kind):
+    names = ["O", "B-PER", "B-LOC"]
+    tags = datasets.Sequence(datasets.ClassLabel(names=names))
+    features = datasets.Features(
+        {"words": datasets.Sequence(datasets.Value("string")), "tags": tags}
+    )
+    rows = {"words": [["Ann", "in", "Rome"], ["so"]], "tags": [[1, 0, 2], [0]]}
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "set")
+    options = {"train": f"hf:{tmp_path / 'set'}", "text": "words", "label": "tags", "kind": kind}
+    options["text"] = "words" if kind else None
+    splits = load_data("data", options)
+    assert splits.classes == tuple(names)
+    label = splits.train[0][1]
+    assert label.tolist() == ([1, 0, 2] if kind else [1, 1, 1])
+
+
 def test_images_are_decoded(tmp_path):
     pictures = [Image.new("RGB", (5, 4), (at * 60, 0, 0)) for at in range(4)]
     made = datasets.Dataset.from_dict(
@@ -109,6 +127,31 @@ def test_torchvision_set_in_a_folder(tmp_path):
     assert len(splits.classes) == 10
     assert splits.warnings == ()
     assert train.shape == (30, 28, 28)
+
+
+def test_classes_of_torchvision_with_one_name_stay_apart(monkeypatch):
+    class Birds(list):  # as ImageNet, which has two cranes
+        classes = (("crane",), ("tench", "Tinca tinca"), ("crane",))
+        targets = (0, 1, 2)
+
+    examples = Birds((Image.new("RGB", (4, 4)), at) for at in range(3))
+    monkeypatch.setattr("torchvision.datasets.ImageNet", lambda: examples)
+    splits = load_data("data", {"train": "torchvision:ImageNet"})
+    assert splits.classes == ("crane (0)", "tench, Tinca tinca", "crane (2)")
+    assert [int(splits.train[at][1]) for at in range(3)] == [0, 1, 2]
+
+
+def test_images_that_torchvision_has_in_files_are_read_by_their_headers(tmp_path, monkeypatch):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4), (9, 0, 0)).save(tmp_path / name / "1.png")
+    decoded, decode = [], folder.pil_loader
+    monkeypatch.setattr(folder, "pil_loader", lambda path: decoded.append(path) or decode(path))
+    splits = load_data("data", {"train": f"torchvision:ImageFolder@{tmp_path}"})
+    image, label = splits.train[1]
+    assert image[0, 0, 0] == pytest.approx(9 / 255)
+    assert (label, splits.classes) == (1, ("cat", "dog"))
+    assert len(decoded) == 1  # by which it is known that it has images
 
 
 @pytest.mark.parametrize("label", [torch.zeros(40), Image.new("L", (4, 4)), "cat"])

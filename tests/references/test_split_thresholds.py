@@ -152,6 +152,13 @@ def test_steps_stand_behind_the_numbers() -> None:
     assert plain.steps == {}
     by_position = TableInputs.fit(columns, rows, thresholds={0: [0.5], 1: [25.0, 40.0]})
     assert by_position.statistics == stepped.statistics  # a category has no steps
+    # What a teacher splits although it is not an input, such as an identifier, has no steps either.
+    whole = Columns((*columns.columns, Column("id", "number", used=False)))
+    for key in ("id", 2):
+        found = TableInputs.fit(
+            whole, np.c_[rows, [3, 1, 2]], thresholds={1: [25.0, 40.0], key: [1.5]}
+        )
+        assert found.statistics == stepped.statistics
     again = TableInputs.of_json(stepped.as_json())
     assert torch.equal(again(given), stepped(given))
 
@@ -167,6 +174,7 @@ def test_a_recipe_gives_the_steps_of_its_teacher_to_the_student(
 ) -> None:
     frame, labels = _table()
     frame = frame.assign(kind=frame["kind"].astype(str), label=np.where(labels, "yes", "no"))
+    frame["customer_id"] = np.random.default_rng(1).permutation(len(frame))
     frame.to_csv(tmp_path / "train.csv", index=False)
     inputs = pd.read_csv(tmp_path / "train.csv").drop(columns="label")
     inputs["kind"] = inputs["kind"].astype("category")
@@ -185,6 +193,7 @@ def test_a_recipe_gives_the_steps_of_its_teacher_to_the_student(
     run = tl.Recipe(recipe).run()
     steps = _steps(run)
     known = split_thresholds(model, 7)
+    assert "customer_id" in known  # which is an input of the teacher only
     assert steps == {"a b": known["a_b"], "count": known["count"]}
     exported = tl.Recipe(recipe).export()
     assert exported.difference < 1e-5
@@ -209,7 +218,8 @@ from sklearn.ensemble import RandomForestClassifier
 import numpy as np, pandas as pd, tutelage as tl
 
 frame = pd.read_csv("train.csv")
-rows = np.stack([frame["a b"], frame["kind"].astype("category").cat.codes, frame["count"]], axis=1)
+frame["kind"] = frame["kind"].astype("category").cat.codes
+rows = frame[["a b", "kind", "count", "customer_id"]].to_numpy()
 model = RandomForestClassifier(3, random_state=0).fit(rows, frame["label"])
 teacher = tl.teachers.Predictor(model.predict_proba, probabilities=True)
 """

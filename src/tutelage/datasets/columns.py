@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Number
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -362,7 +363,9 @@ def _fitted(  # noqa: C901, PLR0911 - one kind after the other
     if dtype.kind == "M" and not as_category:
         return replace(column, kind="date"), "", ""
     at, values = factorized(present)
-    in_order = sorted(values, key=lambda each: (isinstance(each, str), each))
+    in_order = sorted(
+        values, key=lambda each: (0, each, "") if isinstance(each, Number) else (1, 0, str(each))
+    )
     whole = replace(column, kind="category", categories=tuple(in_order))
     if as_category or all(isinstance(each, bool) for each in values):
         return whole, "", ""
@@ -370,7 +373,8 @@ def _fitted(  # noqa: C901, PLR0911 - one kind after the other
     if not texts and not np.isnan(numbers_of(values, ".")).any():  # such as Decimal
         return column, "", ""
     if not texts and all(hasattr(each, "isoformat") for each in values):
-        return replace(column, kind="date"), "", ""
+        of_day = not any(hasattr(each, "year") for each in values)
+        return replace(column, kind="date", form="%H:%M:%S" if of_day else None), "", ""
 
     # Texts are numbers if all of them are, or marks such as "?", or, of many numbers, nearly all.
     marks, form = [each for each in texts if is_mark(each)], decimal_mark(texts)

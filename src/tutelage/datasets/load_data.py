@@ -190,7 +190,7 @@ class Reader:
     def __init__(self, argument: str, options: DataOptions, train: Content) -> None:
         self.argument, self.given, self.train = argument, options, train
         labels = options.labels or train.labels
-        are_classes = len(labels) == 1 and options.kind in (None, "classes")
+        are_classes = len(labels) == 1 and options.kind in (None, "classes", "tags")
         known = train.classes.get(labels[0]) if are_classes else None
         given = {
             "label": labels,

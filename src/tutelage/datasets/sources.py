@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -301,9 +302,17 @@ def _hugging_face(argument: str, reference: str) -> Content:
             found = found.cast_column(column, datasets.Image(decode=False))
     frame, classes = found.to_pandas(), {}
     for column, feature in found.features.items():
+        of_list = getattr(feature, "feature", None)  # such as the tags of a text's words
         if isinstance(feature, datasets.ClassLabel):  # −1 is how the library marks a missing label
             classes[column] = tuple(feature.names)
             frame[column] = frame[column].map(dict(enumerate(feature.names)))
+        elif isinstance(of_list, datasets.ClassLabel):
+            names = dict(enumerate(of_list.names))
+            classes[column] = tuple(of_list.names)
+            frame[column] = frame[column].map(
+                lambda ids, names=names: [names.get(each, each) for each in ids],
+                na_action="ignore",
+            )
     return Content(reference, frame, classes=classes)
 
 
@@ -356,10 +365,17 @@ def _torchvision(argument: str, reference: str, options: DataOptions) -> Content
     ids = next((each for each in known if each is not None and len(each) == len(dataset)), None)
     if ids is None or ids[0] != label:
         ids = [dataset[at][1] for at in range(len(dataset))]
-    names = tuple(map(str, getattr(dataset, "classes", ()) or ()))
+    names = [
+        ", ".join(each) if isinstance(each, tuple) else str(each)
+        for each in getattr(dataset, "classes", ()) or ()
+    ]
+    counts = Counter(names)  # ImageNet has two of one name
+    names = tuple(f"{each} ({at})" if counts[each] > 1 else each for at, each in enumerate(names))
     cells = [names[int(each)] for each in ids] if names else [*map(int, ids)]
-    items = [Item(dataset, at) for at in range(len(dataset))]
-    images = Pictures(items, [f"image {at:,} of {name}" for at in range(len(dataset))])
+    sources: list[Path | Item] = [Item(dataset, at) for at in range(len(dataset))]
+    if hasattr(dataset, "imgs"):  # in files, which need not be decoded to be checked
+        sources = [Path(path) for path, _ in dataset.imgs]
+    images = Pictures(sources, [f"image {at:,} of {name}" for at in range(len(dataset))])
     classes = {"label": names} if names else {}
     content = Content(name, pd.DataFrame({"label": cells}), labels=("label",), classes=classes)
     return with_pictures(argument, content, images, options)

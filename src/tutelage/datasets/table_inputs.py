@@ -105,15 +105,16 @@ class TableInputs(nn.Module):
                 frequent ones; the others share one.
             thresholds: Of numbers and dates, by their name or position, the thresholds of their
                 steps, such as those of a teacher's trees:
-                `tutelage.references.split_thresholds(model)`; those of categories are not used.
+                `tutelage.references.split_thresholds(model)`; those of categories, and of columns
+                that are not inputs, are not used.
 
         Raises:
             ArgumentError: `thresholds` name a column that does not exist.
             DataError: There are no rows, or they have other columns.
         """
-        array, whole = np.asarray(rows, dtype=np.float64), len(columns)
+        array, whole = np.asarray(rows, dtype=np.float64), columns
         columns = columns.inputs
-        if array.ndim != 2 or array.shape[1] not in (whole, len(columns)) or not len(array):  # noqa: PLR2004
+        if array.ndim != 2 or array.shape[1] not in (len(whole), len(columns)) or not len(array):  # noqa: PLR2004
             raise DataError(
                 f"`rows` must be [rows, {len(columns)}] with at least one row, got shape "
                 f"{list(array.shape)}; give the training data that the columns were fitted on"
@@ -127,9 +128,9 @@ class TableInputs(nn.Module):
             )
         array = array.clip(-_LARGEST, _LARGEST)
         thresholds = thresholds or {}
-        if other := thresholds.keys() - {*columns.names, *range(len(columns))}:
+        if other := thresholds.keys() - {*whole.names, *range(len(whole))}:
             raise ArgumentError(
-                f"`thresholds` must be of columns among {some_of(columns.names)}, got "
+                f"`thresholds` must be of columns among {some_of(whole.names)}, got "
                 f"{some_of(map(repr, other))}; name them as the table does"
             )
         statistics = [
