@@ -8,6 +8,7 @@ import torch
 
 import tutelage as tl
 from recipe_sources import RECIPE
+from tutelage.recipes import recipe as recipes
 
 
 @pytest.mark.parametrize("name", ["recipe.yaml", "job.yaml"])
@@ -68,3 +69,11 @@ def test_stored_targets_are_those_of_their_data_only():
         stored.evaluate("test")  # neither a teacher for it nor a student
     stored.run()
     assert set(stored.evaluate("test")) == {"student"}
+
+
+def test_a_folder_may_hold_a_compression_before_a_run(job, monkeypatch):
+    monkeypatch.setattr(recipes, "carry_out_compression", lambda _: None)
+    recipe = tl.Recipe.from_file("job.yaml", ["training.epochs=1"])
+    recipe.compress()
+    assert (job / "runs/job/compress/recipe.yaml").exists()
+    assert len(recipe.run().history) == 1

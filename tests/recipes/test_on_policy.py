@@ -51,8 +51,9 @@ def test_it_is_the_call_of_distill():
 
 
 def test_a_study_has_it_in_its_arm():
-    found = tl.Recipe(VALUES | {"study": {"seeds": 1}}).study()
-    assert "distilled" in [each.name for each in found.results.arms]
+    controls = {"given texts": {"ReverseKL": {}}}
+    found = tl.Recipe(VALUES | {"study": {"seeds": 1, "controls": controls}}).study()
+    assert {"distilled", "given texts"} == {each.name for each in found.results.arms}
     runs = [each.read_text() for each in Path("runs/recipe/study").rglob("run.json")]
     assert sum('"on_policy"' in each for each in runs) == 1 < len(runs)
     arms = {"written": {"objective": {"ReverseKL": {}}, "train": "job.py:written"}}

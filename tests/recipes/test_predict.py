@@ -73,6 +73,45 @@ def test_values_are_in_the_units_of_their_labels():
     assert again["student prediction"].tolist() == found["prediction"].tolist()
 
 
+LOGIT = """
+import torch
+from torch import nn
+
+def teacher(features):
+    layer = nn.Linear(features, 1)
+    layer.load_state_dict({"weight": 8 * torch.eye(features)[:1], "bias": torch.full((1,), 4.0)})
+    return layer
+
+def student(features): return nn.Linear(features, 1)
+"""
+
+
+def test_the_single_logit_of_class_labels_is_that_of_the_second_class(job, frame, caplog):
+    (job / "job.py").write_text(LOGIT)
+    frame[["x"]].assign(y=(frame["x"] > -0.5).astype(int)).to_csv(job / "train.csv", index=False)
+    models = {"teacher": "job.py:teacher", "student": "job.py:student"}
+    data = {"train": "train.csv", "label": "y", "val": 0.2}
+    recipe = tl.Recipe(BASE | models | {"data": data, "objective": {"BinaryTargets": {}}})
+    recipe.run()
+    assert "the teacher is right on" not in caplog.text
+    found = recipe.predict("train.csv", "out.csv")
+    assert [*found.columns] == ["x", "y", "probability 1"]
+    assert ((found["probability 1"] > 0.5) == (found["y"] == 1)).mean() > 0.8
+
+
+@pytest.mark.usefixtures("frame")
+def test_an_embedding_of_labelled_rows_is_not_read_as_classes(job):
+    source = LOGIT
+    for old, new in (("features, 1", "features, 3"), ("[:1]", "[:3]"), ("(1,)", "(3,)")):
+        source = source.replace(old, new)
+    (job / "job.py").write_text(source)
+    models = {"teacher": "job.py:teacher", "student": "job.py:student"}
+    recipe = tl.Recipe(BASE | models | {"objective": {"OutputRegression": {}}})
+    recipe.run()
+    found = recipe.predict("train.csv", "out.csv")
+    assert [*found.columns][3:] == [f"prediction {each}" for each in ("high", "low", "mid")]
+
+
 @pytest.mark.usefixtures("frame")
 def test_the_command(job):
     tl.Recipe(BASE | {"training": {"epochs": 1}}).run()

@@ -185,3 +185,38 @@ def test_domains_have_any_names(names):
 def test_one_class_of_teachers_is_that_class(given):
     values = {"student": "job.py:net", "data": "job.py:train", "teacher": given}
     assert tl.Recipe(values).model.teacher.root.one()[0] in given
+
+
+def test_a_scheduler_without_a_number_of_steps_is_that_of_the_call(job, caplog):
+    (job / "own.py").write_text(
+        "from job import train\n"
+        "from torch.optim.lr_scheduler import StepLR\n"
+        "from torch.utils.data import IterableDataset\n"
+        "class Stream(IterableDataset):\n"
+        "    def __iter__(self): return iter(train())\n"
+        "def stream(): return Stream()\n"
+        "def mine(optimizer): return StepLR(optimizer, 2)\n"
+    )
+    for scheduler in ("{ExponentialLR: {gamma: 0.9}}", "own.py:mine"):
+        overrides = [
+            f"training.scheduler={scheduler}",
+            "training.epochs=1",
+            f"out=runs/{scheduler[1:5]}",
+        ]
+        tl.Recipe.from_file("job.yaml", [*overrides, "data=own.py:stream"]).run(fresh=True)
+        tl.Recipe.from_file("job.yaml", overrides).run(fresh=True)
+        longer = tl.Recipe.from_file("job.yaml", [*overrides, "training.epochs=2"]).run()
+        assert len(longer.history) == 2
+    assert "has T_max" not in caplog.text
+    scheduler = "training.scheduler={CosineAnnealingLR: {T_max: 2}}"
+    tl.Recipe.from_file("job.yaml", [scheduler]).run()
+    assert caplog.text.count("has T_max=2, and the run has 6") == 1
+
+
+@pytest.mark.usefixtures("job")
+def test_models_are_evaluated_where_they_are_trained(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
+    for overrides in ((), ("training.engine.precision=bf16",)):
+        assert tl.Recipe.from_file("job.yaml", overrides)._job().device.type == "meta"
+    on_cpu = tl.Recipe.from_file("job.yaml", ["training.engine.device=cpu"])
+    assert on_cpu._job().device.type == "cpu"

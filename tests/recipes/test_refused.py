@@ -39,6 +39,7 @@ def error(job, old, new):
         ("job.py:small", "job.py:data", "line 3: `student` must be a torch.nn.Module to be train"),
         ("job.py:data", "job.py:net", "line 4: `data` must name data, or a dict"),
         ("student: job.py:small", "", "`student` must be given"),
+        ("job.py:data", "job.py:nothing", "line 4: `data`: `train` must be a file, a folder"),
         ("job.py:data", "{test: job.py:test}", "line 4: `data.train` must be given"),
     ],
 )

@@ -10,6 +10,7 @@ from tutelage.recipes import model as choices
 from tutelage.recipes import schema
 from tutelage.recipes.model import RecipeModel, TrainingSection
 from tutelage.recipes.signatures import descriptions, parameters, target_of
+from tutelage.training.setup import make_scheduler
 
 
 def public_classes(package, base):
@@ -78,7 +79,7 @@ def test_schedulers_go_over_all_steps_of_the_run(name):
     recipe = tl.Recipe({"data": "x.csv", "training": {"scheduler": {name: arguments.get(name)}}})
     make = recipe._job().settings["scheduler"]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    scheduler, rates = make(optimizer, 10), []
+    [scheduler, _], rates = make_scheduler(make, optimizer, 10), []
     for _ in range(10):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()

@@ -6,6 +6,7 @@ import torch
 import tutelage as tl
 from recipe_sources import RECIPE
 from tutelage.recipes import study_recipe
+from tutelage.recipes.reading import parse
 
 STUDY = """
 study:
@@ -74,6 +75,19 @@ def test_what_an_arm_tries_is_of_its_own_student(job, monkeypatch):
     made, fresh = tried.sweep.grid["student"]
     assert len(made) == 2
     assert not torch.equal(fresh()[0].weight, fresh()[0].weight)  # another for each seed
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs", "steps"),
+    [({}, None, 3), ({"epochs": 1}, 1, None), ({"training": {"steps": 2}}, None, 2)],
+)
+@pytest.mark.usefixtures("job")
+def test_a_study_is_as_long_as_the_training(monkeypatch, given, epochs, steps):
+    calls = []
+    monkeypatch.setattr(study_recipe, "study", lambda *_, **given: calls.append(given))
+    values = dict(parse(RECIPE, "r").values) | {"training": {"steps": 3}, "study": given}
+    tl.Recipe(values).study()
+    assert (calls[0].get("epochs"), calls[0]["training"].steps) == (epochs, steps)
 
 
 @pytest.mark.parametrize("where", ["arm", "study"])

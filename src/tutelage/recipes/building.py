@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +32,6 @@ from tutelage.recipes.language import check_student, read_as_student, tokenizers
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.model import (
     EXAMPLES,
-    STEP_COUNT_PARAMETERS,
     BlockwiseStages,
     ObjectiveSpec,
     OptimizerChoice,
@@ -58,7 +56,9 @@ from tutelage.schedules import Schedule
 from tutelage.store import manifest
 from tutelage.students import Kept
 from tutelage.teachers import Retokenized, Teacher
+from tutelage.training.notices import without_notices
 from tutelage.training.settings import MakeOptimizer, MakeScheduler
+from tutelage.training.setup import make_scheduler
 
 _FROM_DATA = ("data", "features", "outputs")
 """Arguments of a user's function that are taken from the data of the recipe."""
@@ -264,9 +264,9 @@ class Builder:
         """Return what makes a scheduler, tried on a small parameter."""
         kind, arguments, place = self._named(given, place)
         with self.at(place, Exception):
-            missing = parameters(kind).keys() - arguments
-            counts = tuple(each for each in STEP_COUNT_PARAMETERS if each in missing)
-            make = StepScheduler(kind, arguments, counts)
+            make = partial(kind, **arguments)
+            if isinstance(kind, type) and issubclass(kind, Schedule):
+                make = partial(following, schedule=make())
             _dry_run(torch.optim.SGD, make)
         return make
 
@@ -442,49 +442,27 @@ class Builder:
                         "test and unlabelled, of which only train must be there, got "
                         f"{describe(found)}; give one"
                     )
-                options = DataOptions(**found) if is_dict else DataOptions(train=found)
+                options = found if is_dict else {"train": found}
             return load_by_reference("data", options, load)
 
 
-@dataclass(frozen=True)
-class StepScheduler:
-    """A scheduler of PyTorch over all optimizer steps, or a schedule that scales the learning rate.
-
-    Args:
-        kind: Its class.
-        arguments: By name.
-        counts: The parameters that count optimizer steps.
-    """
-
-    kind: Callable[..., Any]
-    arguments: Mapping[str, Any]
-    counts: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        words = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
-        return f"{getattr(self.kind, '__name__', self.kind)}({words})"
-
-    def __call__(
-        self, optimizer: torch.optim.Optimizer, steps: int
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Make the scheduler."""
-        if not (isinstance(self.kind, type) and issubclass(self.kind, Schedule)):
-            return self.kind(optimizer, **self.arguments, **dict.fromkeys(self.counts, steps))
-        schedule = self.kind(**self.arguments)
-        return torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: schedule(step / max(1, steps))
-        )
+def following(
+    optimizer: torch.optim.Optimizer, steps: int, *, schedule: Schedule
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Return the scheduler that multiplies the learning rate by a schedule over all steps."""
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / max(1, steps)))
 
 
-def _dry_run(make: Any, schedule: StepScheduler | None = None) -> None:
+def _dry_run(make: Any, scheduler: MakeScheduler | None = None) -> None:
     """Make an optimizer and a scheduler for a small parameter, and step both."""
     parameter = nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.zeros(2, 2)
     optimizer = make([parameter])
-    scheduler = None if schedule is None else schedule(optimizer, _DRY_RUN_STEPS)
+    with without_notices():
+        made, _ = make_scheduler(scheduler, optimizer, _DRY_RUN_STEPS)
     optimizer.step()
-    if scheduler is not None:
-        scheduler.step()
+    if made is not None:
+        made.step()
 
 
 def as_module(argument: str, found: Any, why: str) -> nn.Module:

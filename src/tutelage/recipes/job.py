@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from tutelage.store import TargetStore
 from tutelage.tasks import TASKS
 from tutelage.teachers import Specialist, Stored
 from tutelage.training import Run, distill, fine_tune, label
+from tutelage.training.engine import as_engine
 from tutelage.wants import Fields
 
 _LOG = logging.getLogger(__name__)
@@ -104,11 +104,20 @@ class Job:
         found = self.last_objective()
         return None if found is None else found.output_kind
 
+    def kind(self) -> str | None:
+        """Return what outputs hold: what the objectives read, else what labels are.
+
+        Objectives on classes read tags too, and say nothing of labels that are values.
+        """
+        labels, read = self.data.kind, self.output_kind()
+        if labels == "tags" or (labels == "values" and read == "classes"):
+            return labels
+        return read or labels
+
     @property
     def device(self) -> torch.device:
         """Where models run."""
-        engine = self.settings.get("engine")
-        return torch.device("cpu") if engine is None else engine.torch_device()
+        return as_engine(self.settings.get("engine")).torch_device()
 
     def missing(self, key: str, example: str) -> RecipeError:
         """Return the error that a section is missing."""
@@ -254,8 +263,10 @@ class Job:
         Without labels both are the teacher's. A teacher that is worse than a constant is told.
         """
         build, data, teacher = self.build, self.data, self.teacher()
-        kind = data.kind or self.output_kind()
+        kind = self.kind()
         if build.tokens is not None or kind not in ("classes", "binary", "values"):
+            return
+        if kind == "values" and data.kind == "classes":  # of embeddings
             return
         number = _SOME_LABELS if data.form == "columns" else _SOME
         some = sample_of(None, data, self.device, number)
@@ -295,8 +306,7 @@ class Job:
         self.look_at_teacher()
         student = self.student()
         if self.model.label is not None:
-            splits = ("train",) if self.data.val is None else ("train", "val")
-            teacher = Stored(*self.stores(splits).values())
+            teacher = Stored(*self.stores("train", "val").values())
         with self.build.named("training"):
             run = distill(
                 teacher,
@@ -327,23 +337,24 @@ class Job:
 
     def label(self) -> dict[str, TargetStore]:
         """Store the teacher's outputs for all data."""
-        self.load()
-        splits = ("train", "val", "test")
-        return self.stores([each for each in splits if getattr(self.data, each) is not None])
+        return self.load().stores("train", "val", "test")
 
-    def stores(self, splits: Sequence[str]) -> dict[str, TargetStore]:
-        """Return the teacher's stored outputs for parts of the data, made if they are missing."""
+    def stores(self, *splits: str) -> dict[str, TargetStore]:
+        """Return the teacher's stored outputs for the parts that the data has, made if missing."""
         teacher = self.teacher()
         if teacher is None:
             raise self.missing("teacher", "the model whose outputs are stored")
         found = {}
         for name in splits:
+            data = getattr(self.data, name)
+            if data is None:
+                continue
             # Only training data is augmented.
             settings: dict[str, Any] = self.labelling | ({} if name == "train" else {"views": 1})
             with self.build.named("label"):
                 found[name] = label(
                     teacher,
-                    getattr(self.data, name),
+                    data,
                     out=self.out / "targets" / name,
                     fields=self._fields(),
                     **settings,

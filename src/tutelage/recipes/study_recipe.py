@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tutelage.errors import RecipeError
@@ -13,7 +14,7 @@ from tutelage.recipes.reading import Place
 from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, study
 from tutelage.teachers import Stored
 
-_COMMON = ("batch_size", "optimizer", "scheduler", "engine")
+_COMMON = ("batch_size", "optimizer", "scheduler", "engine", "steps")
 """Settings of a recipe's training that all arms of its study share."""
 _OF_STUDY = ("metrics", "monitor", "epochs")
 
@@ -43,7 +44,15 @@ def carry_out_study(job: Job) -> Study:
         )
     if job.model.student is None:
         raise job.missing("student", "the model to train")
+    if given.arms is not None and job.model.on_policy is not None:
+        raise RecipeError(
+            f"{job.document.where(('on_policy',))}: `on_policy` applies only to the arm that a "
+            "study has without `arms`, got some; give them data: train: file.py:function, which "
+            "returns tl.OnPolicy"
+        )
     training = training_of(job, given.training, "study")
+    if given.epochs is not None and (given.training is None or given.training.steps is None):
+        training = replace(training, steps=None)
     shared = {name: settings[name] for name in _OF_STUDY if name in settings}
     if training.steps is not None:
         shared.pop("epochs", None)
@@ -61,8 +70,7 @@ def carry_out_study(job: Job) -> Study:
         sweep = _sweep(job, given.sweep, ("study", "sweep"))
     job.check_classes("study", data)
     if job.model.label is not None:
-        splits = [each for each in ("train", "val", "test") if getattr(data, each) is not None]
-        teacher = Stored(*job.stores(splits).values())
+        teacher = Stored(*job.stores("train", "val", "test").values())
     report = {"title": f"Study of {job.out.name}", "class_names": data.classes}
     report |= build.arguments(given.report, ("study", "report"))
     special = ("arms", "controls", "sweep", "report", "training")
@@ -89,12 +97,6 @@ def _arms(
 ) -> dict[str, Any] | None:
     if given is None:
         return None
-    if job.model.on_policy is not None:
-        raise RecipeError(
-            f"{job.document.where(('on_policy',))}: `on_policy` applies only to the arm that a "
-            "study has without `arms`, got some; give them data: train: file.py:function, which "
-            "returns tl.OnPolicy"
-        )
     return {name: _arm(job, each, (*place, name), sweep) for name, each in given.items()}
 
 

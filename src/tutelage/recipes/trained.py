@@ -247,7 +247,7 @@ def predict_file(job: Job, file: str, out: Path, *, teacher: bool = False) -> pd
 
 def _predictions(job: Job, model: Any, examples: Any) -> dict[str, Any]:
     """Return columns of what a model's outputs for examples say, by name."""
-    kind, names = job.data.kind or job.output_kind(), list(job.data.classes)
+    kind, names = job.kind(), list(job.data.classes)
     if isinstance(model, nn.Module):
         model.to(job.device)
     model = as_teacher(model).for_data("FILE", examples)
@@ -269,10 +269,16 @@ def _predictions(job: Job, model: Any, examples: Any) -> dict[str, Any]:
                 for row, count in zip(outputs, words, strict=True)
             ]
         }
-    rows = torch.stack(outputs).reshape(len(outputs), -1)
-    width = rows.shape[1]
-    if kind == "values":
+    if job.data.kind == "values":
         names = list(job.data.labels)
+    return _columns(torch.stack(outputs).reshape(len(outputs), -1), kind, names)
+
+
+def _columns(rows: Tensor, kind: str | None, names: list[str]) -> dict[str, Any]:
+    """Return columns of what rows of outputs `[examples, outputs]` say, by name."""
+    width = rows.shape[1]
+    if kind == "binary" and width == 1:  # the logit of the second of two classes
+        names = names[-1:]
     if len(names) != width:
         names = [str(at) for at in range(width)]
     if kind == "classes":

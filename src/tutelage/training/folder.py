@@ -31,7 +31,15 @@ from tutelage.results.record import versions
 from tutelage.schedules import Constant, Schedule
 from tutelage.training.setup import Setup
 
-OF_RECIPES = {"recipe.yaml", "kept_layers.json", "teacher", "targets", "student", "study"}
+OF_RECIPES = {
+    "recipe.yaml",
+    "kept_layers.json",
+    "teacher",
+    "targets",
+    "student",
+    "study",
+    "compress",
+}
 """What recipes write into the folder of their run before it begins."""
 _MOST_SHOWN = 10
 

@@ -87,7 +87,7 @@ def make_setup(
     steps, batches = settings.steps, source.batches_per_epoch()
     if settings.epochs is not None and batches is not None:
         steps = -(-batches // settings.engine.accumulation) * settings.epochs
-    scheduler, scheduled = _make_scheduler(settings.scheduler, optimizer, steps)
+    scheduler, scheduled = make_scheduler(settings.scheduler, optimizer, steps)
     return Setup(
         distiller=distiller,
         optimizer=optimizer,
@@ -175,7 +175,7 @@ def _fuse(optimizer: Optimizer) -> None:
             )
 
 
-def _make_scheduler(
+def make_scheduler(
     make: MakeScheduler | None, optimizer: Optimizer, steps: int | None
 ) -> tuple[LRScheduler | None, bool]:
     """Make the scheduler over so many optimizer steps, None for an unknown number.
