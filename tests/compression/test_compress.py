@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from shutil import copy
@@ -24,10 +25,12 @@ from typer.testing import CliRunner
 
 import tutelage as tl
 from tutelage.cli import app
-from tutelage.compression.candidates import Candidate, Measured, worthwhile
+from tutelage.compression.candidates import Candidate, Measured, measure, worthwhile
+from tutelage.compression.compress import _too_few, _within
 from tutelage.evaluation import Latency, NonInferiority
 from tutelage.reports.report import record_page
 from tutelage.results.record import SearchRecord, read_record
+from tutelage.studies.eval_data import read_eval_data
 
 __all__ = ["quick"]  # a fixture of all tests here
 
@@ -171,6 +174,43 @@ def test_too_few_examples_for_the_margin_are_said_before_any_training(digits, tm
     assert "`val` has 500 examples. With fewer than 568 no student" in caplog.text
     assert "above 0.0074" in caplog.text
     assert "`test` has" not in caplog.text
+
+
+def test_an_example_with_many_labels_may_show_more_than_one(digits):
+    tags = TensorDataset(torch.zeros(50, 7), torch.zeros(50, 7, dtype=torch.int64))
+    of_tokens, of_examples = (read_eval_data("test", each) for each in (tags, digits.part(0, 50)))
+    assert not _too_few([of_tokens], 0.005, tl.SoftTargets(1), None)
+    assert _too_few([of_examples], 0.005, tl.SoftTargets(1), None)
+
+
+def test_a_fraction_of_what_the_teacher_does_not_have_is_explained():
+    times = (Latency(1, 1.0, 1.0, 1),)
+    with pytest.raises(tl.ArgumentError, match=r"`file_size` .* got '0\.1x', .* of the teacher"):
+        _within({"a": Measured(1, 1, times)}, Measured(None, None, times), {"file_size": "0.1x"})
+
+
+def test_a_teacher_that_is_no_module_is_timed_while_it_is_ready(digits):
+    class Elsewhere(tl.teachers.Live):
+        """One that can be called in `ready` alone, as where that moves it to the CPU."""
+
+        is_ready = False
+
+        @contextmanager
+        def ready(self, device):
+            self.is_ready = True
+            with super().ready(device):
+                yield
+            self.is_ready = False
+
+        def signals(self, batch, fields):
+            if not self.is_ready:
+                raise tl.ModelError("the model is on another device than its inputs")
+            return super().signals(batch, fields)
+
+    names = {"a": Candidate("a", "float32")}
+    costs = measure({"a": network}, names, Elsewhere(network(8)), digits.val)
+    assert costs.teacher is not None
+    assert [each.batch_size for each in costs.teacher.latencies] == [1, 32]
 
 
 def test_int8_that_is_not_faster_is_left_out_unless_files_are_to_be_small():

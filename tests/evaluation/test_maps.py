@@ -157,3 +157,40 @@ def test_logits_that_are_nan_are_no_class() -> None:
     found = evaluate(broken, None, tl.HardLabels(), source(whole(2)), metrics={"iou": MeanIoU()})
     assert found.metrics["accuracy"] != found.metrics["accuracy"]
     assert found.metrics["iou"] != found.metrics["iou"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric"),
+    [
+        (tl.SoftTargets(2), "agreement"),
+        (tl.BinaryTargets(), "agreement"),
+        (tl.OutputRegression(), "teacher_mse"),
+    ],
+)
+def test_labels_of_whole_images_are_not_those_of_pixels(
+    objective: tl.objectives.Objective, metric: str
+) -> None:
+    rows = [
+        {"input": torch.randn(3, 4, 4), "label": number, "domain": "ab"[number % 2]}
+        for number in range(8)  # more than there are classes
+    ]
+    found = evaluate(
+        model(0),
+        Live(model(1)),
+        objective,
+        source(rows, 4),
+        metrics={"labels": lambda _, labels: len(labels)},
+    )
+    assert set(found.metrics) >= {"loss", metric, f"{metric}/a", f"{metric}/b"}
+    assert "accuracy" not in found.metrics
+    assert (found.metrics["labels"], found.metrics["labels/a"]) == (8, 4)
+
+
+@pytest.mark.parametrize("objective", [tl.BinaryTargets(), tl.OutputRegression()])
+def test_other_maps_than_those_of_classes_are_kept_whole(
+    objective: tl.objectives.Objective,
+) -> None:
+    images = whole(2).tensors[:1]
+    found = evaluate(model(0), Live(model(1)), objective, source(TensorDataset(*images)))
+    assert found.outputs.student is not None
+    assert len(found.outputs.student) == 2 * SIZE[0] * SIZE[1]

@@ -209,6 +209,7 @@ class TestWhatOutputsHold:
             (CLASSES, "classes"),
             (TensorDataset(X), "classes"),
             (TensorDataset(X, X), "values"),
+            (TensorDataset(X, torch.arange(len(X))[:, None] % 5 + LABELS), "classes"),  # tags
         ],
     )
     def test_without_objectives_the_labels_tell(self, data, kind):

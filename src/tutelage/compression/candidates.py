@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tutelage.data import as_source, randomness
+from tutelage.data import as_source
 from tutelage.errors import ModelError, TutelageError
-from tutelage.evaluation import Latency, latencies
-from tutelage.evaluation.cost import bound, copied
+from tutelage.evaluation import Latency
+from tutelage.evaluation.cost import call_of, copied, in_turns
 from tutelage.evaluation.onnx_file import OnnxSession
 from tutelage.exporting import Precision, as_exported, export
 from tutelage.files import write_json
 from tutelage.identity import digest, model_identity
 from tutelage.nested import describe
 from tutelage.signals import Batch
+from tutelage.studies.plan import student_for
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
 _LOG = logging.getLogger("tutelage")
 _SIZES = (1, 32)
-_TEACHER = None  # its key beside the names
-_NOISE = 1.1  # times of the same model differ so much
+FASTER = 1.1
+"""By how much times must differ, since those of the same model do by nearly so much."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Costs:
 
 def read_or_measure(
     file: Path,
-    students: Mapping[str, Callable[[], nn.Module]],
+    students: Mapping[str, Callable[[], nn.Module] | nn.Module],
     candidates: Mapping[str, Candidate],
     teacher: AnyTeacher,
     data: object,
@@ -100,7 +100,9 @@ def read_or_measure(
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - loaded where used
 
-    made = {name: model_identity(_made(make), weights=False) for name, make in students.items()}
+    made = {
+        name: model_identity(student_for(make, 0), weights=False) for name, make in students.items()
+    }
     batch = next(iter(as_source("val", data, max(_SIZES)).epoch(0)))
     given = digest(
         *(f"{name} {each}" for name, each in made.items()),
@@ -120,7 +122,7 @@ def read_or_measure(
 
 
 def measure(
-    students: Mapping[str, Callable[[], nn.Module]],
+    students: Mapping[str, Callable[[], nn.Module] | nn.Module],
     candidates: Mapping[str, Candidate],
     teacher: AnyTeacher,
     data: object,
@@ -134,11 +136,11 @@ def measure(
     Raises:
         ModelError: No student can be exported.
     """
-    runs: dict[str | None, _Runs] = {}
+    runs: dict[str, _Runs] = {}
     errors: dict[str, ModelError] = {}
     for name, each in candidates.items():
         try:
-            runs[name] = _exported(_made(students[each.student]), data, each.precision)
+            runs[name] = _exported(student_for(students[each.student], 0), data, each.precision)
         except ModelError as error:
             errors[name] = error
             _LOG.warning("Student %r is left out: %s", name, error)
@@ -147,29 +149,18 @@ def measure(
         raise ModelError(
             f"at least one student must be exported to ONNX, got for {name!r}: {error}"
         ) from error
+    every = [*runs.values()]
     try:
-        runs[_TEACHER] = _of_teacher(teacher, data)
+        every.append(_of_teacher(teacher, data))
     except TutelageError as error:
         _LOG.info("The teacher is not timed: %s", error)
-    times = _timed(runs)
-    found = {
-        name: Measured(each.parameters, each.file_bytes, times[name]) for name, each in runs.items()
-    }
-    of_teacher = found.pop(_TEACHER, None)
-    named = {str(name): each for name, each in found.items()}
-    return Costs(dict(sorted(named.items(), key=lambda pair: -pair[1].seconds)), of_teacher)
-
-
-def _made(make: Callable[[], Any]) -> nn.Module:
-    with randomness.preserved():
-        randomness.seed_everything(0)
-        model = make()
-    if not isinstance(model, nn.Module):
-        raise ModelError(
-            f"a student must be a PyTorch module, got {type(model).__name__}; let each of "
-            "`students` be a function that returns one"
-        )
-    return model
+    found = [
+        Measured(each.parameters, each.file_bytes, times)
+        for each, times in zip(every, _timed(every), strict=True)
+    ]
+    of_teacher = found.pop() if len(found) > len(runs) else None
+    costs = sorted(zip(runs, found, strict=True), key=lambda pair: -pair[1].seconds)
+    return Costs(dict(costs), of_teacher)
 
 
 def worthwhile(
@@ -187,7 +178,7 @@ def worthwhile(
         plain = known.get(candidates[name].student)
         if candidates[name].precision == "float32" or plain is None:
             return True
-        return _NOISE * costs[name].seconds < plain.seconds
+        return FASTER * costs[name].seconds < plain.seconds
 
     return [name for name in costs if is_faster(name)]
 
@@ -214,7 +205,7 @@ def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
     if asked.is_made_of_modules():
         parameters = _parameters(nn.ModuleList(asked.modules()))
     with asked.ready(torch.device("cpu")):
-        bound(asked, batch[:1])()  # whether it can be called
+        call_of(asked, batch[:1])()  # whether it can be called
     return _Runs(asked, batch, parameters)
 
 
@@ -222,24 +213,19 @@ def _parameters(model: nn.Module) -> int:
     return sum(each.numel() for each in model.parameters())
 
 
-class _Call(nn.Module):
-    """A model with its inputs."""
-
-    def __init__(self, runs: _Runs, size: int) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(runs.model.modules())
-        self.call: partial[Any] = bound(runs.model, copied(runs.batch[:size]))
-
-    def forward(self, _: Tensor) -> Any:
-        return self.call()
-
-
-def _timed(runs: Mapping[str | None, _Runs]) -> dict[str | None, tuple[Latency, ...]]:
-    fewest = min(len(each.batch) for each in runs.values())
-    found: dict[str | None, tuple[Latency, ...]] = dict.fromkeys(runs, ())
-    for size in (each for each in _SIZES if each <= fewest):
-        calls = {str(at): _Call(each, size) for at, each in enumerate(runs.values())}
-        times = latencies(calls, torch.zeros(size, 1), [size])
-        for name, each in zip(runs, times.values(), strict=True):
-            found[name] = (*found[name], *each)
-    return found
+def _timed(runs: Sequence[_Runs]) -> list[tuple[Latency, ...]]:
+    """Time all in turns, in each size of which there are enough examples."""
+    fewest = min(len(each.batch) for each in runs)
+    with ExitStack() as stack, torch.inference_mode():
+        for each in runs:
+            if isinstance(each.model, Teacher):
+                stack.enter_context(each.model.ready(torch.device("cpu")))
+        found = [
+            in_turns(
+                {at: call_of(run.model, copied(run.batch[:size])) for at, run in enumerate(runs)},
+                size,
+            )
+            for size in _SIZES
+            if size <= fewest
+        ]
+    return [tuple(times[at] for times in found) for at in range(len(runs))]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tutelage._checks import by_name, folder_path, integer, not_negative
@@ -263,7 +262,7 @@ class _Studies:
         study: `study`, given what all studies have in common.
     """
 
-    makers: Mapping[str, Callable[[], nn.Module]]
+    makers: Mapping[str, Callable[[], nn.Module] | nn.Module]
     candidates: Mapping[str, Candidate]
     arm: Mapping[str, Any]
     study: Callable[..., Study]
@@ -294,7 +293,7 @@ def _makers(
     teacher: AnyTeacher,
     students: Mapping[str, Callable[[], nn.Module] | nn.Module] | None,
     train: object | None,
-) -> dict[str, Callable[[], nn.Module]]:
+) -> dict[str, Callable[[], nn.Module] | nn.Module]:
     """Return what makes each student, by name; with `train` also those with only its tokens."""
     example = "{'small': lambda: nn.Linear(8, 3)}"
     if students is not None:
@@ -306,10 +305,7 @@ def _makers(
             found |= {f"{name}, fewer tokens": make for name, make in shallower}
     if not found:
         raise ArgumentError(f"`students` must name at least one, got none; such as {example}")
-    return {
-        name: partial(deepcopy, each) if isinstance(each, nn.Module) else each
-        for name, each in found.items()
-    }
+    return dict(found)
 
 
 def _candidates(
@@ -374,7 +370,8 @@ def _too_few(
         if each.name == "test" and groups is not None:
             units = len(set(listed(groups)))
         needed = math.ceil(_UNSEEN / margin)
-        if task.name != "classes" or each.has_maps or each.of_tokens or units >= needed:
+        one_answer = isinstance(each.labels, Tensor) and each.labels.ndim == 1
+        if task.name != "classes" or not one_answer or units >= needed:
             continue
         notes.append(
             f"`{each.name}` has {units} examples. With fewer than {needed} no student is shown to "
@@ -404,7 +401,13 @@ def _within(
         if given is None:
             continue
         cost = kinds[name]
-        most = amount(name, given, units[name], None if teacher is None else cost(teacher))
+        of_teacher = None if teacher is None else cost(teacher)
+        if of_teacher is None and str(given).strip().endswith("x"):
+            raise ArgumentError(
+                f"`{name}` must be an amount in its own unit, got {given!r}, and that of the "
+                f"teacher is not known; write one of {', '.join(filter(None, units[name]))} for x"
+            )
+        most = amount(name, given, units[name], of_teacher)
         found = [each for each in found if cost(costs[each]) <= most]
         if not found:
             least = min(map(cost, costs.values()))

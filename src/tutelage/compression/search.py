@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from tutelage.compression.candidates import Measured
+from tutelage.compression.candidates import FASTER, Measured
 from tutelage.errors import (
     ModelError,
     NonFiniteError,
@@ -26,7 +26,6 @@ from tutelage.results.record import Record
 _LOG = logging.getLogger("tutelage")
 LONGER = 4
 """By what the steps of a candidate are multiplied in its next round."""
-_NOISE = 1.1  # times of the same model differ so much
 Train = Callable[[Sequence[str], int, int], Record]
 """Trains some candidates: their names, optimizer steps, and the number of the round."""
 
@@ -144,7 +143,7 @@ class Search:
         Of those within the margin whose times differ by less than a tenth, the smallest.
         """
         if passing := [name for name in self.scores if self.passes(name)]:
-            limit = _NOISE * min(self.costs[name].seconds for name in passing)
+            limit = FASTER * min(self.costs[name].seconds for name in passing)
             near = [name for name in passing if self.costs[name].seconds <= limit]
             return min(near, key=lambda n: (self.costs[n].parameters, self.costs[n].seconds))
         return max(self.scores, key=lambda name: (self._gain(name), -self.costs[name].seconds))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors.torch import save_model
@@ -32,6 +32,8 @@ from tutelage.wants import OUTPUT
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def measure_cost(model: nn.Module | Teacher, inputs: Any = None) -> Cost:
         with FlopCounterMode(display=False) as counter:
             run_model(model, one, OUTPUT, "model")
         with Allocations(module, own.inputs) as held:
-            bound(model, own)()
+            call_of(model, own)()
     return Cost(parameters, size, counter.get_total_flops(), held.peak)
 
 
@@ -238,17 +240,23 @@ def latencies(
     modules = (each for model in models.values() for each in model.modules())
     with evaluating(*modules), torch.inference_mode():
         for size in batch_sizes:
-            timers = {
-                name: _timer(bound(each, copied(batch[:size]))) for name, each in models.items()
-            }
-            loops = {name: _loops(timer, seconds / rounds) for name, timer in timers.items()}
-            times: dict[str, list[float]] = {name: [] for name in models}
-            for _ in range(rounds):
-                for name, timer in timers.items():
-                    times[name].append(timer.timeit(loops[name]).mean)
-            for name, measured in times.items():
-                result[name].append(_latency(size, measured))
+            calls = {name: call_of(each, copied(batch[:size])) for name, each in models.items()}
+            for name, found in in_turns(calls, size, seconds, rounds).items():
+                result[name].append(found)
     return result
+
+
+def in_turns(
+    calls: Mapping[_Key, partial[Any]], size: int, seconds: float = 0.2, rounds: int = 10
+) -> dict[_Key, Latency]:
+    """Time calls for batches of one size in alternation, once in each round; see `latencies`."""
+    timers = {name: _timer(each) for name, each in calls.items()}
+    loops = {name: _loops(timer, seconds / rounds) for name, timer in timers.items()}
+    times: dict[_Key, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            times[name].append(timer.timeit(loops[name]).mean)
+    return {name: _latency(size, each) for name, each in times.items()}
 
 
 def as_batch(inputs: Any) -> Batch:
@@ -261,8 +269,11 @@ def copied(batch: Batch) -> Batch:
     return replace(batch, inputs=on_tensors(batch.inputs, Tensor.clone))
 
 
-def bound(model: nn.Module | Teacher, batch: Batch) -> partial[Any]:
-    """Return a call of a model for a batch, as the evaluation calls it but without a copy."""
+def call_of(model: nn.Module | Teacher, batch: Batch) -> partial[Any]:
+    """Return a function without arguments that calls a model on a batch, as the evaluation does.
+
+    The inputs are not copied first (see `copied`).
+    """
     if isinstance(model, Teacher):
         return partial(ask, model, batch, OUTPUT, predictions=True)
     args, kwargs = arguments(batch.inputs)

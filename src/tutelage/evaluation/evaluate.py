@@ -35,6 +35,7 @@ from tutelage.tasks import Outputs, Task, task_of
 from tutelage.tasks.metrics import (
     Metric,
     evaluate_metric,
+    keeps_whole,
     needs_logits,
     reads_confusion,
 )
@@ -134,11 +135,12 @@ def evaluate(  # noqa: PLR0913 - what is run, on what, and how
     modules = [each for each in (model, objective) if isinstance(each, nn.Module)]
     module = _module(model) if asked_as is None else asked_as
     language = objective is not None and is_of_language(module, objective)
+    kinds = () if objective is None else (objective.output_kind,)
     collected = _Collected(
         logits=dense or bool(feedback) or (objective is None and not scores),
         scores=scores,
         language=language,
-        whole=whole or bool(feedback) or not all(map(reads_confusion, metrics.values())),
+        whole=whole or bool(feedback) or keeps_whole(kinds, metrics),
     )
     # Not in inference mode: a student may keep tensors from here and use them in training.
     with randomness.preserved(), evaluating(*modules), torch.no_grad():

@@ -37,7 +37,7 @@ from tutelage.studies.search import choose
 from tutelage.studies.sweep import as_sweep, joined
 from tutelage.studies.trials import ProgressCallback, StudyTrial, Trials, exclusive
 from tutelage.tasks import infer_task
-from tutelage.tasks.metrics import needs_logits, reads_confusion
+from tutelage.tasks.metrics import keeps_whole, needs_logits
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training import Monitor
 from tutelage.training.monitor import as_monitor
@@ -206,8 +206,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
     theirs = {} if controls is None else _arms("controls", controls)
     first, others = (readings(each.values()) for each in (ours, theirs))
     kinds = {each.output_kind for each in first + others}
-    # Of maps a user's function may read each pixel, and other tasks have no counts of all.
-    whole = bool(kinds - {None, "classes"}) or not all(map(reads_confusion, own_metrics.values()))
+    whole = keeps_whole(kinds, own_metrics)
     make = None if kinds - {None, "classes"} else partial(student_for, student, numbers[0])
     read = partial(read_eval_data, student=make, whole=whole, batch_size=training.batch_size)
     known = read("test", test)

@@ -124,10 +124,11 @@ def with_companions(names: Collection[str], objective: Objective) -> set[str]:
 
 
 def _by_labels(labels: Tensor) -> Task:
-    if not labels.is_floating_point():
-        return TASKS["binary" if labels.ndim == 2 else "classes"]  # noqa: PLR2004 - several each
     values = labels[known(labels)]
-    if len(values) and bool(((values == 0) | (values == 1)).all()):
+    binary = len(values) > 0 and bool(((values == 0) | (values == 1)).all())
+    if not labels.is_floating_point():  # several numbers of an example may also be tags of tokens
+        return TASKS["binary" if binary and labels.ndim == 2 else "classes"]  # noqa: PLR2004
+    if binary:
         raise ArgumentError(
             "labels that are floats must be values or binary labels, got only 0 and 1, which may "
             "be either; give an objective that tells, tl.BinaryLabels() or tl.LabelRegression(), "

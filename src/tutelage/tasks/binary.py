@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tutelage.labels import UNLABELLED
 from tutelage.labels import known as known_of
 from tutelage.objectives import BinaryLabels, Objective, binary_targets
 from tutelage.objectives._binary import known_labels
@@ -73,7 +72,7 @@ class Binary(Task):
         found = dict[str, float]()
         if outputs.student is None:
             return found
-        if isinstance(outputs.labels, Tensor) and bool(known_of(outputs.labels).any()):
+        if outputs.known is not None and bool(outputs.known.any()):
             found = binary_metrics(outputs.student, outputs.labels)
         if outputs.comparable_teacher is not None:
             found["agreement"] = binary_agreement(outputs.student, outputs.comparable_teacher)
@@ -180,7 +179,7 @@ class Binary(Task):
         logits, labels = outputs.student, outputs.labels
         if logits is None or not isinstance(labels, Tensor):
             return False
-        known = labels[~labels.isnan() & (labels != UNLABELLED)]
+        known = labels[known_of(labels)]
         answers = len(known) > 0 and bool(((known == 0) | (known == 1)).all())
         return answers and bool(logits.isfinite().all())
 

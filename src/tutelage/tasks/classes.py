@@ -177,9 +177,10 @@ class Classes(Task):
 
     def _has_ids(self, outputs: Outputs) -> bool:
         """Tell whether any example has a class id for a label."""
-        labels = outputs.labels
-        integers = isinstance(labels, Tensor) and not labels.is_floating_point()
-        return integers and labels.ndim == 1 and bool(known_of(labels).any())
+        labels, known = outputs.labels, outputs.known
+        if known is None or labels.is_floating_point() or labels.ndim != 1:
+            return False
+        return bool(known.any())
 
     def has_probabilities(self, outputs: Outputs) -> bool:
         """Tell whether labels are classes that outputs have finite logits for."""

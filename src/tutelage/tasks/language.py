@@ -129,11 +129,11 @@ class Language(Task):
         if scores is None:
             return None
         if name in ("accuracy", "nll"):
-            if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
+            known = outputs.known
+            if known is None or labels.ndim != 1 or labels.is_floating_point():
                 return None
             values = scores.right(labels) if name == "accuracy" else scores.column("nll")
-            known = known_of(labels).nonzero().ravel()
-            return known, values[known]
+            return known.nonzero().ravel(), values[known]
         if name == "agreement":
             of_all = not bool(scores.column("teacher_predicted").isnan().any())
             return (torch.arange(len(scores)), scores.agree()) if of_all else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
@@ -158,6 +158,15 @@ each part of them (`CountedMetric`).
 def reads_confusion(metric: object) -> bool:
     """Tell whether a metric's counts are confusion matrices: it has `reads_confusion = True`."""
     return isinstance(metric, CountedMetric) and getattr(metric, "reads_confusion", False) is True
+
+
+def keeps_whole(kinds: Collection[str | None], metrics: Mapping[str, Metric]) -> bool:
+    """Tell whether outputs of all positions of maps are kept.
+
+    A user's function may read each of them, and other outputs than those of classes (by their
+    `output_kind`) have no counts of all.
+    """
+    return bool({*kinds} - {None, "classes"}) or not all(map(reads_confusion, metrics.values()))
 
 
 def needs_logits(metrics: Mapping[str, Metric]) -> list[str]:

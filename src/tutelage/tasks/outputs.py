@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.labels import by_example
+from tutelage.labels import known as known_of
 from tutelage.nested import index_rows
 from tutelage.objectives import Objective
 from tutelage.rows import Rows
-from tutelage.signals import Batch
 from tutelage.tasks.metrics import CountedMetric, places, reads_confusion
 from tutelage.tasks.token_scores import TokenScores
 
@@ -78,9 +79,12 @@ class Outputs:
 
     @property
     def known(self) -> Tensor | None:
-        """Which examples, or rows, have a label; None where labels are no tensor."""
+        """Which examples, or rows, have a label; None where labels are no tensor with one each."""
         labels = self.labels
-        return Batch(labels, labels).labelled() if isinstance(labels, Tensor) else None
+        if not isinstance(labels, Tensor):
+            return None
+        of_examples = self.rows is not None and len(labels) != len(self.rows)
+        return None if of_examples else by_example(known_of(labels))
 
     def __getitem__(self, examples: Sequence[int]) -> Outputs:
         """Return the outputs for some examples."""
@@ -93,7 +97,7 @@ class Outputs:
         return Outputs(
             part(self.student, chosen),
             part(self.teacher, chosen),
-            part(self.labels, chosen),
+            part(self.labels, own if self.known is None else chosen),
             None,
             None if self.rows is None else self.rows[own],
             part(self.predictions, own),
