@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
+from tutelage.data.sets import evenly
 from tutelage.errors import ArgumentError
 from tutelage.reports import Record, read_record
 from tutelage.reports.sections.behaviour import samples_sections
@@ -22,7 +23,6 @@ from tutelage.results.samples import (
     NO_CLASS,
     ImageSample,
     TextSample,
-    evenly,
     image_sample,
     pixels_of,
 )
@@ -128,6 +128,14 @@ def test_words_have_the_classes_of_their_rows() -> None:
     )
     with pytest.raises(ArgumentError, match="one word for each of the 3 labelled rows"):
         samples_of(read_eval_data("test", data), output, None, lambda _: ["one"])
+
+
+def test_words_are_those_of_the_example_in_a_loader_of_another_order() -> None:
+    loader = DataLoader(Text(), batch_sampler=[[1], [0]])
+    output = nn.functional.one_hot(torch.tensor([0, 2, 1, 0, 0]), CLASSES).float()
+    data = read_eval_data("test", loader)
+    first, _ = samples_of(data, output, None, lambda each: Text.words[int(-1 - each["x"][0])])
+    assert first == TextSample(("in", "Rome"), {"true": (0, 2), "student": (0, 2)})
 
 
 def test_one_answer_an_example_shows_nothing() -> None:

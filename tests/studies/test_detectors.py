@@ -110,6 +110,30 @@ def test_images_of_several_sizes_are_counted_and_compared(study):
                  monitor=tl.Monitor("AP", higher_is_better=True), progress=False)  # fmt: skip
 
 
+class Dicts(Boxes):
+    """Examples as dicts, with images of one size."""
+
+    def __getitem__(self, index):
+        image, target = super().__getitem__(index)
+        return {"images": torch.nn.functional.pad(image, (0, 1 - index % 2, 0, 2 - index % 3)),
+                "labels": target}  # fmt: skip
+
+
+class OfBatches(Detector):
+    def forward(self, images, targets=None):
+        return super().forward(list(images), targets)
+
+
+def test_images_in_dicts_are_shown_too():
+    metrics = {"AP": MeanAveragePrecision(at_50=True)}
+    study = tl.study(None, OfBatches, train=Dicts(8), test=Dicts(16), epochs=1, seeds=1,
+                     arms={"same": lambda trial: trial.student}, controls={}, metrics=metrics,
+                     monitor=tl.Monitor("AP", higher_is_better=True), allow_overlap=True,
+                     progress=False)  # fmt: skip
+    assert len(study.results.samples) == 4
+    assert study.results.samples[0].boxes["true"] == ((0.0, 0.0, 2.0, 2.0, 1),)
+
+
 def test_packed_boxes_are_given_back():
     boxes = torch.tensor([[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.5]])
     one = {"boxes": boxes, "scores": torch.tensor([0.9, 0.25]), "labels": torch.tensor([3, 1])}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
 import tutelage as tl
@@ -313,6 +313,15 @@ def test_figures_of_fidelity_and_calibration(setup):
     )
     assert trial.calibration.temperature > 0
     assert set(trial.train) == {"agreement", "kl"}
+
+
+def test_fidelity_on_training_data_is_that_of_the_examples_of_a_loader(setup):
+    some, whole = setup.part(600, 700), setup.part(600)
+    loader = DataLoader(whole, 64, sampler=SubsetRandomSampler(range(100)))
+    study = setup.study(train=loader, test=setup.val, seeds=1, controls={})
+    ours, theirs = (predict(each, some).argmax(1) for each in (study.student(), setup.teacher))
+    found = study.results.arm("soft").trials[0].train["agreement"]
+    assert found == pytest.approx((ours == theirs).double().mean().item())
 
 
 def test_the_verdict_is_honest(setup):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
@@ -298,6 +299,25 @@ class LoaderSource(Source):
 
 def _parts(value: Any) -> Iterable[Any]:
     return vars(value).values() if hasattr(value, "__dict__") else ()
+
+
+def used_rows(data: object, length: int) -> np.ndarray:
+    """Return which of `length` examples are used, in order: all, or those that a loader draws.
+
+    A sampler that draws some at random draws them under one seed; random states do not change.
+    """
+    if not isinstance(data, DataLoader):
+        return np.arange(length)
+    source = LoaderSource("train", data, Shard())
+    state = source.state()
+    sampled: Any = data.sampler if data.batch_sampler is None else data.batch_sampler
+    with randomness.preserved():
+        randomness.seed_everything(0)
+        drawn = [np.asarray(each) for each in sampled]
+    source.load(state)
+    if any(each.dtype.kind not in "iu" or each.ndim > 1 for each in drawn):
+        return np.arange(length)  # not indices alone
+    return np.unique(np.hstack(drawn))
 
 
 def shuffling_sampler(loader: DataLoader[Any]) -> str | None:

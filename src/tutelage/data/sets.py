@@ -84,6 +84,12 @@ def as_map_style(name: str, data: Any) -> Any:
     return dataset
 
 
+def evenly(count: int, most: int) -> Tensor:
+    """Return positions of so many things: of all, or of `most` of them, evenly spread."""
+    # Beyond 2^24 the last one may be rounded up.
+    return torch.linspace(0, count - 1, min(count, most)).long().clamp(max=count - 1)
+
+
 def held_datasets(dataset: object) -> dict[str, Dataset[Any]]:
     """Return the data sets in a wrapper's attributes, by the attributes' names."""
     found: dict[str, Dataset[Any]] = {}

@@ -29,9 +29,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from tutelage.data.sets import evenly
 from tutelage.evaluation import Interval, Reliability
 from tutelage.reports.numbers import signed, significant
-from tutelage.results.samples import NO_CLASS, ImageSample, evenly, pixels_of
+from tutelage.results.samples import NO_CLASS, ImageSample, pixels_of
 
 MOST_POINTS = 300
 """How many examples `residuals` draws."""

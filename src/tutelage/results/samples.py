@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 NO_CLASS = 255
 """A pixel without an answer or a label."""
@@ -46,12 +44,6 @@ class TextSample:
 
     words: tuple[str, ...]
     classes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-def evenly(count: int, most: int) -> Tensor:
-    """Return positions of so many things: of all, or of `most` of them, evenly spread."""
-    # Beyond 2^24 the last one may be rounded up.
-    return torch.linspace(0, count - 1, min(count, most)).long().clamp(max=count - 1)
 
 
 def image_sample(

@@ -22,7 +22,8 @@ from tutelage.data import (
     views_in,
 )
 from tutelage.data.fingerprint import content, undisturbed
-from tutelage.data.sets import Domains, held_datasets, is_map_style
+from tutelage.data.loader_source import used_rows
+from tutelage.data.sets import Domains, evenly, held_datasets, is_map_style
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 from tutelage.nested import label_key, split_dict
@@ -36,6 +37,7 @@ ACCEPTED = 0.01
 MOST = 20_000
 """How many training examples are loaded, of data not held in tensors."""
 _SHOWN, _BATCH = 2, 256
+# Begins the kind of examples that differ each time: one is equal only to itself.
 _RANDOM = "random "
 
 
@@ -205,9 +207,9 @@ def train_examples(name: str, data: Any) -> Examples:
         return source.epoch(0)
 
     with randomness.preserved(), undisturbed(dataset):
-        rows = _rows(data, len(dataset))
+        rows = used_rows(data, len(dataset))
         table = table_of(dataset) is not None
-        few = rows if table else _few(rows)
+        few = rows if table else rows[evenly(len(rows), MOST).numpy()]
         part = dataset if len(few) == len(dataset) else Subset(dataset, few.tolist())
         if isinstance(data, DataLoader) and data.collate_fn is not default_collate:
             source = LoaderSource("train", in_order(data, part), Shard())
@@ -241,8 +243,9 @@ def _unaugmented(examples: Examples) -> Examples:
         return replace(examples, unread=_no_length(examples.name))
     keys, kinds, tags = [], set(), []
     with randomness.preserved(), undisturbed(dataset):
-        rows = _rows(data, len(dataset))
-        for leaf, inside, domain in _leaves(dataset, _few(rows)):
+        rows = used_rows(data, len(dataset))
+        few = rows[evenly(len(rows), MOST).numpy()]
+        for leaf, inside, domain in _leaves(dataset, few):
             kind, found = _contents(leaf, inside)
             keys += found or [f"{id(leaf)} {row}".encode() for row in inside]
             kinds.add(kind if found else f"{_RANDOM}{id(leaf)}")
@@ -254,25 +257,6 @@ def _unaugmented(examples: Examples) -> Examples:
 
 def _no_length(name: str) -> str:
     return f"{name} has no length, so its examples were not compared"
-
-
-def _few(rows: np.ndarray) -> np.ndarray:
-    """Return at most `MOST` of the indices, evenly spread."""
-    return rows[:: max(1, math.ceil(len(rows) / MOST))]
-
-
-def _rows(data: Any, length: int) -> np.ndarray:
-    """Return the indices of the examples that are used, without duplicates: all, or a sampler's."""
-    if not isinstance(data, DataLoader):
-        return np.arange(length)
-    source = LoaderSource("train", data, Shard())
-    state = source.state()
-    sampled: Any = data.sampler if data.batch_sampler is None else data.batch_sampler
-    drawn = [np.asarray(each) for each in sampled]
-    source.load(state)
-    if any(each.dtype.kind not in "iu" or each.ndim > 1 for each in drawn):
-        return np.arange(length)  # not indices alone
-    return np.unique(np.hstack(drawn))
 
 
 def _leaves(dataset: Any, rows: np.ndarray, domain: str | None = None) -> Iterator[Any]:

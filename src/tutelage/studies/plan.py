@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from tutelage._checks import integer
 from tutelage.data import Indexed, OnPolicy, as_dataset, as_source, randomness
+from tutelage.data.loader_source import used_rows
+from tutelage.data.sets import evenly
 from tutelage.errors import ArgumentError, DataError, ModelError, StoreError
 from tutelage.evaluation import Metric, evaluate
 from tutelage.objectives import Objective
-from tutelage.results.samples import evenly
 from tutelage.studies.arm import Arm
 from tutelage.studies.eval_data import EvalData, in_order, source_of
 from tutelage.tasks import Outputs, Task
@@ -227,7 +228,8 @@ class StudyPlan:
         examples: Any = as_dataset("train", data) if loader is None else loader.dataset
         if isinstance(examples, IterableDataset) or not hasattr(examples, "__len__"):
             return None
-        rows = evenly(len(examples), most).tolist()
+        used = used_rows(data, len(examples))
+        rows = used[evenly(len(used), most).numpy()].tolist()
         if loader is None:
             sample = Subset(Indexed(examples), rows)  # stored targets are found by the index
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tutelage.data import as_dataset
+from tutelage.data.sets import evenly
 from tutelage.errors import ArgumentError
 from tutelage.evaluation import Outputs
 from tutelage.nested import first_tensor
@@ -19,7 +21,6 @@ from tutelage.results.samples import (
     Box,
     ImageSample,
     TextSample,
-    evenly,
     image_sample,
 )
 from tutelage.signals import Batch
@@ -85,15 +86,14 @@ def _detected(
     sides = {"true": outputs.labels, "student": outputs.predictions or ()}
     sides |= {} if teacher is None else {"teacher": unpacked(teacher)}
     order = [whose for whose in ("true", "teacher", "student") if whose in sides]
-    return tuple(
-        image_sample(
-            batch.inputs[at].float().numpy(),
-            {},
-            {whose: _boxes(sides[whose][place]) for whose in order},
-        )
-        for place, batch, at in _shown(data)
-        if batch.inputs[at].ndim == _IMAGE - 1 and batch.inputs[at].shape[0] in _CHANNELS
-    )
+    found = []
+    for place, batch, at in _shown(data):
+        image = first_tensor(batch[at : at + 1].inputs)
+        image = image[0] if image.ndim == _IMAGE else image  # of a batch of images of one size
+        if image.ndim == _IMAGE - 1 and len(image) in _CHANNELS:
+            known = {whose: _boxes(sides[whose][place]) for whose in order}
+            found.append(image_sample(image.float().numpy(), {}, known))
+    return tuple(found)
 
 
 def _boxes(found: Mapping[str, Tensor]) -> tuple[Box, ...]:
@@ -105,11 +105,14 @@ def _boxes(found: Mapping[str, Tensor]) -> tuple[Box, ...]:
 
 def _texts(data: object, examples: int, outputs: Outputs, words: Words) -> tuple[TextSample, ...]:
     dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("test", data)
+    order: Sequence[Any] = range(examples)
+    if isinstance(data, DataLoader) and data.batch_sampler is not None:  # perhaps the user's own
+        order = list(chain.from_iterable(data.batch_sampler))
     found = []
     for place in evenly(examples, SHOWN).tolist():
         classes = _classes(outputs, place)
         known = classes["true"] >= 0
-        shown = tuple(map(str, words(dataset[place])))
+        shown = tuple(map(str, words(dataset[order[place]])))
         if len(shown) != int(known.sum()):
             raise ArgumentError(
                 f"`words` must return one word for each of the {int(known.sum())} labelled rows of "
