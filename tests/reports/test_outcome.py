@@ -10,6 +10,7 @@ import pytest
 from tutelage.evaluation import Interval, mean_interval
 from tutelage.reports.report import record_page
 from tutelage.reports.sections.outcome import (
+    heading,
     left_out,
     mean_text,
     outcome_sections,
@@ -165,6 +166,14 @@ def test_each_note_says_where_intervals_are_left_out() -> None:
     assert others.table.note.endswith("is left out.")
     assert lines is not None
     assert lines.figures[0].caption.endswith("is left out.")
+
+
+def test_a_metric_of_the_user_has_no_unit_of_a_standard_one_with_its_name() -> None:
+    record = replace(study(ACCURACY, (0.9,), (0.5, 0.6), (0.5, 0.7)), fractions=("accuracy",))
+    assert heading(record, "accuracy") == "Accuracy\n%"
+    assert heading(record, "f1") == "F1"  # whose values are no per cents here
+    assert heading(replace(record, fractions=("f1",)), "f1") == "F1\n%"
+    assert heading(record, "mse") == "Mean squared error"
 
 
 def test_names_of_users_are_columns_of_their_own() -> None:

@@ -60,17 +60,20 @@ def over_seeds(record: Record) -> str:
     return " Means over seeds." if record.seeds else ""
 
 
-def heading(name: str) -> str:
-    """Return the head of a metric's column."""
+def metric_title(name: str) -> str:
+    """Return a metric's name with a capital letter."""
     if name in STANDARD:
-        return f"{STANDARD[name].heading}\n{STANDARD[name].unit}"
+        return STANDARD[name].heading
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
 
 
-def metric_title(name: str) -> str:
-    """Return a metric's name with a capital letter."""
-    return heading(name).split("\n")[0]
+def heading(record: Record, name: str) -> str:
+    """Return the head of a metric's column: its title, and the unit of a standard one."""
+    known = STANDARD.get(name)
+    # A metric of the user's may have the name of a standard one, and other values.
+    unit = known.unit if known and known.fraction == record.is_fraction(name) else ""
+    return f"{metric_title(name)}\n{unit}" if unit else metric_title(name)
 
 
 def mean_text(record: Record, arm: ArmRecord, name: str, decimals: int = 2) -> str:
@@ -117,7 +120,10 @@ def outcome_sections(record: Record) -> tuple[Section | None, ...]:
     emphasis = list(record.judged()).index(record.primary)
     rows = [_row(record, arm, metric, beside) for arm in record.judged().values()]
     others = [
-        [("Model", arm.name), *((heading(name), mean_text(record, arm, name)) for name in apart)]
+        [
+            ("Model", arm.name),
+            *((heading(record, name), mean_text(record, arm, name)) for name in apart),
+        ]
         for arm in record.judged().values()
     ]
     note = "± is the 95 % interval; of metrics that are not example means, over seeds alone."
@@ -147,7 +153,7 @@ def _row(record: Record, arm: ArmRecord, metric: DecidingMetric, beside: list[st
         (f"{metric_title(metric.name)}\n{unit}", mean_text(record, arm, metric.name)),
         (f"Difference\n{_against(record)}", mean),
         ("95 % interval\nof the difference", interval),
-        *((heading(name), mean_text(record, arm, name)) for name in beside),
+        *((heading(record, name), mean_text(record, arm, name)) for name in beside),
         ("Steps", NONE if steps is None else count(steps)),
     ]
 
@@ -421,7 +427,7 @@ def _domains(record: Record) -> Section | None:
     else:
         found = primary.trials[0].domains.values()
         names = dict.fromkeys(name for metrics in found for name in metrics)
-        cells = [(heading(name), primary, name) for name in names]
+        cells = [(heading(record, name), primary, name) for name in names]
         caption = "Of the student on the validation examples of each domain"
 
     def row(domain: str | None) -> Row:
