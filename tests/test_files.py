@@ -88,6 +88,7 @@ def test_a_log_is_cut_to_its_length_and_has_null_for_non_finite_numbers(tmp_path
     log.write({"loss": 2.0, "step": 2})
     log.close()
     log = LogWriter(path, length)
+    assert log.length() == length
     log.write({"loss": 3.0, "step": 2})
     log.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]

@@ -152,6 +152,7 @@ class LogWriter:
     def __init__(self, path: Path, length: int = 0) -> None:
         self._file = path.open("ab")
         self._file.truncate(min(length, path.stat().st_size))
+        self._file.seek(0, os.SEEK_END)  # which truncate leaves where the end was
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record; NaN and infinities, which JSON does not have, become null."""

@@ -78,6 +78,12 @@ def test_without_labels_fidelity_is_left(tmp_path):
     assert ">Calibration</h2>" not in html
 
 
+def test_validation_data_may_come_as_batches_of_the_users(tmp_path):
+    batches = DataLoader(LABELLED, batch_sampler=[range(30), range(30, 40)])
+    run = tl.fit(nn.Linear(4, 2), train=LABELLED, val=batches, epochs=1)
+    assert "student" in rows(report(tmp_path, run), "Calibration")
+
+
 def test_of_many_classes_none_is_drawn(tmp_path):
     data = DataLoader(TensorDataset(torch.randn(202, 4), torch.arange(202) % 101), 4)
     run = tl.distill(

@@ -117,6 +117,23 @@ def test_a_run_cannot_be_shortened_nor_lengthened_with_another_change(tmp_path):
         distill(tmp_path, 4, seed=1)
 
 
+STEP = partial(torch.optim.lr_scheduler.StepLR, step_size=1)
+COSINE = torch.optim.lr_scheduler.CosineAnnealingLR
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differs"),
+    [(partial(STEP, gamma=0.5), partial(STEP, gamma=0.1), "gamma: 0.5 → 0.1"), (COSINE, None, "")],
+    ids=["settings", "none"],
+)
+def test_a_run_is_not_lengthened_under_another_scheduler(first, second, differs, tmp_path):
+    """It would go on with the first one's state, or at the rate where that one ended."""
+    distill(tmp_path, 2, scheduler=first)
+    with pytest.raises(tl.RunFolderError, match=rf"(?s)epochs: 2 → 4.*scheduler.*{differs}"):
+        distill(tmp_path, 4, scheduler=second)
+    assert len(distill(tmp_path, 2, scheduler=first).history) == 2
+
+
 def test_stages_cannot_be_lengthened(tmp_path):
     for epochs in (1, 2):
         stages = [tl.Stage(tl.SoftTargets(2), epochs), tl.Stage(tl.HardLabels(), 1)]

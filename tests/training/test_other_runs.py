@@ -10,6 +10,13 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    ExponentialLR,
+    LambdaLR,
+    MultiStepLR,
+    SequentialLR,
+)
 from torch.utils.data import IterableDataset, TensorDataset
 
 import tutelage as tl
@@ -65,6 +72,23 @@ def lowered(by):
 
 def falling(gamma):
     return lambda optimizer, steps: torch.optim.lr_scheduler.StepLR(optimizer, steps, gamma)
+
+
+def two_phases(gamma):
+    def make(optimizer):
+        phases = ConstantLR(optimizer), ExponentialLR(optimizer, gamma)
+        return SequentialLR(optimizer, [*phases], milestones=[1])
+
+    return make
+
+
+def warmed(steps):
+    """As the schedules of transformers are made."""
+    return lambda optimizer: LambdaLR(optimizer, partial(rising, warmup=steps))
+
+
+def rising(step, warmup):
+    return min(1.0, (step + 1) / warmup)
 
 
 def keyed(batch, own):
@@ -131,6 +155,13 @@ PAIRS = {
     "metrics.own.at: 0.0 → 1.0": [metric(0.0), metric(1.0)],
     "optimizer.groups.0.lr: 0.1 → 0.2": [{"optimizer": lowered(by)} for by in (0.1, 0.2)],
     "scheduler.gamma: 0.1 → 0.2": [{"scheduler": falling(by)} for by in (0.1, 0.2)],
+    "scheduler.milestones.1: 1 → None": [
+        {"scheduler": partial(MultiStepLR, milestones=[each])} for each in (1, 2)
+    ],
+    "scheduler._schedulers.1.gamma: 0.5 → 0.2": [
+        {"scheduler": two_phases(by)} for by in (0.5, 0.2)
+    ],
+    "scheduler.lr_lambdas.0.warmup: 1 → 2": [{"scheduler": warmed(by)} for by in (1, 2)],
     "student: ": [{"student": Residual(1.0)}, {"student": Residual(2.0)}],
     "student: 'Sequential": [
         {"student": nn.Sequential(nn.Linear(6, 3), act)} for act in (nn.ReLU(), nn.GELU())
@@ -182,6 +213,9 @@ def test_a_run_that_failed_at_its_first_batch_does_not_keep_its_folder(tmp_path)
 
     with pytest.raises(ValueError, match="20"):
         distill(tmp_path, transform=failing)
+    fine_tuned = tmp_path / "teacher" / "metrics.jsonl"  # by the recipe, before the run
+    fine_tuned.parent.mkdir()
+    fine_tuned.write_text("{}\n")
     assert distill(tmp_path, epochs=2).history[-1]["epoch"] == 2
 
 

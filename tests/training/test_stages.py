@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import TensorDataset
+from torchmetrics.classification import MulticlassRecall
 from typer.testing import CliRunner
 
 import tutelage as tl
@@ -143,6 +144,12 @@ def test_the_runs_metrics_and_monitor_do_not_bind_a_stage_without_output():
     metrics = {"mine": lambda outputs, labels: float(len(outputs) == len(labels))}
     history = distill(metrics=metrics, monitor="accuracy").history
     assert ["val/mine" in record for record in history] == [False, False, True, True, True]
+
+
+def test_a_stages_monitor_may_be_a_metric_that_tells_its_own_direction():
+    metric = MulticlassRecall(3)
+    [record] = distill([tl.Stage(SOFT, 1, monitor="recall")], metrics={"recall": metric}).history
+    assert 0 <= record["val/recall"] <= 1
 
 
 class TestFolder:

@@ -127,15 +127,17 @@ class RunFolder:
             self._begin()
             return
         advice = "give another folder, or fresh=True to train anew"
-        of_length = all(path.split(".")[0] in {"epochs", "scheduler"} for path in different)
-        if of_length and "epochs" in different and found["epochs"] < now["epochs"]:
+        names = {path.split(".")[0] for path in different}
+        of_length = names in ({"epochs"}, {"epochs", "scheduler"})  # this has the number of steps
+        if of_length and found["epochs"] < now["epochs"]:
             obstacle = content.get("not_longer") or why_not_longer()
-            if not obstacle:
+            if not obstacle and names == {"epochs"}:
                 self.student.unlink(missing_ok=True)  # of the shorter run
                 longer = {"epochs": now["epochs"]}
                 self._write(settings | longer, found | longer)
                 return
-            advice = f"no more epochs can be added, since {obstacle}; {advice}"
+            if obstacle:
+                advice = f"no more epochs can be added, since {obstacle}; {advice}"
         lines = [f"  {path}: {old!r} → {new!r}" for path, (old, new) in sorted(different.items())]
         if len(lines) > _MOST_SHOWN:
             lines[_MOST_SHOWN:] = [f"  and {len(lines) - _MOST_SHOWN} more"]
@@ -146,8 +148,7 @@ class RunFolder:
 
     def _is_trained(self) -> bool:
         """Tell whether a step was logged; a run that failed at once does not keep its folder."""
-        stages = [each for each in self.path.iterdir() if each.is_dir()]
-        logs = [self.log, *(each / "metrics.jsonl" for each in stages)]
+        logs = [self.log, *self.path.glob("*-*/metrics.jsonl")]
         return any(each.exists() and each.stat().st_size > 0 for each in logs)
 
 
@@ -247,9 +248,7 @@ def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict
         "train": {**sizes["train"], "content": declared_data(train)},
         "val": None if val is None else {**sizes["val"], "content": declared_data(val)},
         "optimizer": {"of": type(setup.optimizer).__name__, "groups": declared(_groups(setup))},
-        "scheduler": None
-        if setup.scheduler is None
-        else {"of": type(setup.scheduler).__name__, **declared(_plain(setup.scheduler))},
+        "scheduler": None if setup.scheduler is None else _declared_scheduler(setup),
         "monitor": declared(settings.monitor),
     }
     used = _in_use(setup)
@@ -258,6 +257,16 @@ def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict
         name: before[name] if name in before and each == after[name] else each
         for name, each in used.items()
     }
+
+
+def _declared_scheduler(setup: Setup) -> Any:
+    """Return what makes the scheduler, and its state before the first step."""
+    scheduler: Any = setup.scheduler
+    found = {"of": type(scheduler).__name__, "made_by": setup.settings.scheduler}
+    found |= scheduler.state_dict()
+    if "lr_lambdas" in found:  # a state holds their attributes alone, of a partial none
+        found["lr_lambdas"] = scheduler.lr_lambdas
+    return declared(found)
 
 
 def note_use(setup: Setup, run: dict[str, Any]) -> None:

@@ -100,8 +100,8 @@ def record_of(run: Run) -> Record:
 
 def _outputs(run: Run, val: object) -> tuple[Outputs, str]:
     """Return the outputs on validation data, and why the teacher's are missing if they are."""
-    known = run.settings["val"] or {}  # a loader of the user's has no batch size there
-    source = as_source("val", val, min(_BATCH, known.get("batch_size", _BATCH)))
+    known = run.settings["val"] or {}  # batches of the user's have no size there
+    source = as_source("val", val, min(_BATCH, known.get("batch_size") or _BATCH))
     try:
         return evaluate(run.student, run.teacher, run.objective, source, outputs=True).outputs, ""
     except (ModelError, StoreError) as error:  # such as a store of features only

@@ -178,7 +178,9 @@ def train_stages(
 
 def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settings:
     """Return a stage's own settings; without an output only the loss can judge it."""
-    judged = stage.objective.wants.student.output
+    terms = [term for term in stage.objective.terms() if not term.is_off]
+    own = any(term.objective.wants.student.loss for term in terms)
+    judged = own or stage.objective.wants.student.output
     return replace(
         settings,
         epochs=stage.epochs,
@@ -186,7 +188,8 @@ def _settings(settings: Settings, stage: Stage, name: str, place: int) -> Settin
         optimizer=stage.optimizer or settings.optimizer,
         scheduler=stage.scheduler or settings.scheduler,
         metrics=settings.metrics if judged else {},
-        monitor=as_monitor(stage.monitor) or (settings.monitor if judged else None),
+        monitor=as_monitor(stage.monitor, settings.metrics)
+        or (settings.monitor if judged else None),
         out=None if settings.out is None else settings.out / name,
     )
 
