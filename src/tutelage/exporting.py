@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
@@ -198,29 +199,23 @@ def _write(
     first = batches[0]
     # Given a batch of one, the exporter fixes the batch size at 1.
     several = first if len(first) > 1 else first[torch.tensor([0, 0])]
-    found: list[Exported] = []
-
-    def write_and_compare(draft: Path) -> None:
-        try:
-            with silenced():
-                write_onnx(model, several.inputs, draft, metadata)
-                if precision == "int8":
-                    quantize(draft, [each.inputs for each in batches])
-            content, tolerance = draft.read_bytes(), PRECISIONS[precision]
-            found.append(_compared(content, model, batches, path, tolerance))
-        except OSError:
-            raise
-        except Exception as error:  # exporters and runtimes raise errors of any kind
-            raise ModelError(f"the model cannot be exported: {reason_of(error)}") from error
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, write_and_compare)
+        with TemporaryDirectory() as folder, silenced():
+            draft = Path(folder) / "model.onnx"
+            write_onnx(model, several.inputs, draft, metadata)
+            if precision == "int8":
+                quantize(draft, [each.inputs for each in batches])
+            content = draft.read_bytes()
+        found = _compared(content, model, batches, path, PRECISIONS[precision])
+        write_whole(path, content)
     except OSError as error:
         raise RunFolderError(
             f"the model must go to {path}, got {error}; make room, or choose another path"
         ) from error
-    return found[0]
+    except Exception as error:  # exporters and runtimes raise errors of any kind
+        raise ModelError(f"the model cannot be exported: {reason_of(error)}") from error
+    return found
 
 
 def _compared(

@@ -189,7 +189,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     given = replace(given, scheduler=given.scheduler or CosineAnnealingLR)
     judged = _judged(train, {"val": val, "test": test}, given.batch_size, allow_overlap)
     decides = as_monitor(monitor, metrics)
-    usual = (decides is None or decides.name == "accuracy") and "accuracy" not in (metrics or {})
+    usual = decides is None or decides.name == "accuracy"
     notes = _too_few(judged, margin, objective, groups) if margin and usual else []
     found = read_or_measure(folder / "costs.json", makers, candidates, teacher, val)
     costs = found.candidates
@@ -201,7 +201,8 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     if store and transform is None and not isinstance(teacher, (str, Path, Stored)):
         source = Stored(label(teacher, train, out=folder / "targets", fields=objective))
     shared = {"train": train, "margin": margin, "metrics": metrics, "monitor": monitor}
-    studies = _Studies(
+    compare = partial(
+        _compare,
         makers,
         candidates,
         {"objective": objective, "teacher": source, "transform": transform},
@@ -211,7 +212,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     def one_round(names: Sequence[str], steps: int, number: int) -> Record:
         in_steps = replace(given, steps=steps, keep_best=False)
         out = folder / "rounds" / f"{number + 1}, {steps} steps"
-        return studies.carry_out(names, test=val, seeds=[0], training=in_steps, out=out).results
+        return compare(names, test=val, seeds=[0], training=in_steps, out=out).results
 
     search = Search(
         {name: costs[name] for name in allowed},
@@ -223,7 +224,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         folder / "search.json",
     )
     chosen = search.run(steps)
-    proof = studies.carry_out(
+    proof = compare(
         [chosen],
         test=test,
         val=val,
@@ -251,42 +252,41 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     return Compressed(chosen, student, replace(proof, results=results), exported, folder)
 
 
-@dataclass(frozen=True)
-class _Studies:
-    """Trains students of candidates, and compares them with the teacher as files.
+def _compare(
+    makers: Mapping[str, Callable[[], nn.Module] | nn.Module],
+    candidates: Mapping[str, Candidate],
+    in_common: Mapping[str, Any],
+    carry_out: Callable[..., Study],
+    names: Sequence[str],
+    **settings: Any,
+) -> Study:
+    """Train the students of candidates, and compare them with the teacher as files.
 
     Args:
         makers: What makes each student.
         candidates: By name.
-        arm: What all arms have in common.
-        study: `study`, given what all studies have in common.
+        in_common: What all arms have in common.
+        carry_out: `study`, given what all studies have in common.
+        names: Of candidates; the first is the primary arm.
+        settings: What this study has alone.
+
+    Raises:
+        DataError: The teacher has no outputs to compare with.
     """
-
-    makers: Mapping[str, Callable[[], nn.Module] | nn.Module]
-    candidates: Mapping[str, Candidate]
-    arm: Mapping[str, Any]
-    study: Callable[..., Study]
-
-    def carry_out(self, names: Sequence[str], **settings: Any) -> Study:
-        """Return a study of candidates, of which the first is the primary arm.
-
-        Raises:
-            DataError: The teacher has no outputs to compare with.
-        """
-        chosen = {name: self.candidates[name] for name in names}
-        students = dict.fromkeys(each.student for each in chosen.values())
-        arms = {name: Arm(student=self.makers[name], **self.arm) for name in students}
-        for name, each in chosen.items():
-            if name not in arms:
-                arms[name] = Arm(of=each.student, precision=each.precision)
-        first = self.makers[chosen[names[0]].student]
-        found = self.study(first, arms=arms, primary=names[0], **settings)
-        if not found.results.against_teacher:
-            raise DataError(
-                "the teacher must have outputs for `val`, so that students can be compared with "
-                "it, got none; give a store of these too: tl.teachers.Stored(train, val, test)"
-            )
-        return found
+    chosen = {name: candidates[name] for name in names}
+    students = dict.fromkeys(each.student for each in chosen.values())
+    arms = {name: Arm(student=makers[name], **in_common) for name in students}
+    for name, each in chosen.items():
+        if name not in arms:
+            arms[name] = Arm(of=each.student, precision=each.precision)
+    first = makers[chosen[names[0]].student]
+    found = carry_out(first, arms=arms, primary=names[0], **settings)
+    if not found.results.against_teacher:
+        raise DataError(
+            "the teacher must have outputs for `val`, so that students can be compared with "
+            "it, got none; give a store of these too: tl.teachers.Stored(train, val, test)"
+        )
+    return found
 
 
 def _makers(
@@ -299,9 +299,9 @@ def _makers(
     if students is not None:
         found = by_name("students", students, example)
     else:
-        found = depths(teacher, whole=True)
+        found = depths(teacher)
         if train is not None and (pruned := with_fewer_tokens(teacher, train)) is not None:
-            shallower = depths(pruned, whole=True).items()
+            shallower = depths(pruned).items()
             found |= {f"{name}, fewer tokens": make for name, make in shallower}
     if not found:
         raise ArgumentError(f"`students` must name at least one, got none; such as {example}")

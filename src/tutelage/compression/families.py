@@ -23,10 +23,8 @@ TABLE_WIDTHS = ((256, 256), (128, 128), (64, 64), (32, 32), (16, 16), (16,), ())
 _SHARES = (3 / 4, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 12)
 
 
-def depths(teacher: object, *, whole: bool = False) -> dict[str, Callable[[], nn.Module]]:
-    """Return students with some of the teacher's repeated blocks, evenly spaced, by name.
-
-    With `whole` one with all of them comes first.
+def depths(teacher: object) -> dict[str, Callable[[], nn.Module]]:
+    """Return students with all or some of the teacher's repeated blocks, evenly spaced, by name.
 
     Each begins with the teacher's weights. The first and the last block are kept where there are
     several, since they take the embeddings and give what the head expects.
@@ -35,7 +33,7 @@ def depths(teacher: object, *, whole: bool = False) -> dict[str, Callable[[], nn
         ArgumentError: The teacher is not a module whose blocks can be found.
 
     >>> [*depths(nn.Sequential(*[nn.Linear(2, 2) for _ in range(6)]))]
-    ['4 of 6 layers', '3 of 6 layers', '2 of 6 layers', '1 of 6 layers']
+    ['6 of 6 layers', '4 of 6 layers', '3 of 6 layers', '2 of 6 layers', '1 of 6 layers']
     """
     advice = "name students, such as students={'small': make_small, 'smaller': make_smaller}"
     if not isinstance(teacher, nn.Module):
@@ -50,11 +48,10 @@ def depths(teacher: object, *, whole: bool = False) -> dict[str, Callable[[], nn
             f"`students` must be given where a teacher's layers cannot be chosen from ({error}); "
             f"{advice}"
         ) from error
-    counts = sorted({max(1, round(share * number)) for share in _SHARES} - {number}, reverse=True)
-    counts = [number, *counts] if whole else counts
+    counts = {number, *(max(1, round(share * number)) for share in _SHARES)}
     return {
         f"{count} of {number} layers": partial(_kept, teacher, spread(number, count))
-        for count in counts
+        for count in sorted(counts, reverse=True)
     }
 
 

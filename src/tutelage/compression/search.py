@@ -10,16 +10,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from tutelage.compression.candidates import FASTER, Measured
-from tutelage.errors import (
-    ModelError,
-    NonFiniteError,
-    RunFolderError,
-    TutelageError,
-    in_short,
-)
+from tutelage.errors import ModelError, NonFiniteError, TutelageError
 from tutelage.files import write_json
 from tutelage.results.record import Record
 
@@ -61,8 +54,8 @@ class Search:
 
     Args:
         costs: Of all candidates, by name.
-        students: The name of the student that each candidate is; several candidates may be one, in
-            different precisions, which is trained once.
+        students: The student of each candidate, by their names. Candidates of one student differ in
+            precision, and are trained once.
         margin: The largest acceptable loss against the teacher; None to look for the best.
         train: Trains the students of candidates, and returns the record of that study.
         budget: Seconds for all rounds and the confirmation.
@@ -116,7 +109,8 @@ class Search:
         return self.chosen
 
     def _rounds(self, steps: int) -> None:
-        known, names = self._noted(), [*self.costs]
+        names = [*self.costs]
+        known = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else []
         while names:
             begun, at = monotonic(), self.rounds
             groups = [
@@ -220,16 +214,3 @@ class Search:
         seconds = {self.students[name]: self.scores[name][-1].seconds for name in names}
         times = [LONGER * each for each in seconds.values()]
         return self.seconds + sum(times) + self.confirmations * max(times) <= self.budget
-
-    def _noted(self) -> list[Any]:
-        """Return what each round of an earlier call trained, and how long that took."""
-        if not self.file.exists():
-            return []
-        try:
-            found = json.loads(self.file.read_text(encoding="utf-8"))
-            return [{"trained": each["trained"], "seconds": each["seconds"]} for each in found]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(
-                f"{self.file} must hold the times of finished rounds, got {in_short(error)}; "
-                "remove it to measure them again"
-            ) from error

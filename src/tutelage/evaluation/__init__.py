@@ -64,7 +64,6 @@ from tutelage.tasks.metrics import (
     ClassMetric,
     CountedMetric,
     Metric,
-    ScoreMetric,
     evaluate_metric,
 )
 from tutelage.tasks.outputs import Outputs
@@ -91,7 +90,6 @@ __all__ = [
     "Outputs",
     "Perplexity",
     "Reliability",
-    "ScoreMetric",
     "TokenScores",
     "Variant",
     "acceptance_rate",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tutelage._checks import installed
 from tutelage.errors import ArgumentError, DataError
 from tutelage.labels import UNLABELLED
 from tutelage.nested import describe
@@ -143,14 +144,10 @@ Entity(kind='LOC', start=3, end=4)]
             f"a tag must be 'O' or a prefix ({', '.join(prefixes)}) and a type, such as 'B-PER', "
             f"got {wrong!r}; rename tags of another scheme (in BILOU, L is E and U is S)"
         )
-    try:
-        from seqeval.metrics.sequence_labeling import get_entities  # noqa: PLC0415 - slow to import
-        from seqeval.scheme import IOB2, Entities  # noqa: PLC0415
-    except ImportError as error:
-        raise ArgumentError(
-            "metrics of entities need seqeval, which is not installed; install it with pip install "
-            "'tutelage[metrics]'"
-        ) from error
+    installed("a metric of entities", "seqeval", "metrics", ArgumentError)
+    from seqeval.metrics.sequence_labeling import get_entities  # noqa: PLC0415 - slow to import
+    from seqeval.scheme import IOB2, Entities  # noqa: PLC0415
+
     if strict:
         found = [each.to_tuple()[1:] for each in Entities([list(tags)], IOB2).entities[0]]
         return [Entity(*each) for each in found]

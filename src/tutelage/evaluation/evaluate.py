@@ -254,18 +254,14 @@ def _measure(
     """
     found = {} if task is None else task.metrics(outputs)
     known, of_logits = outputs.labelled(), needs_logits(metrics)
-    boxes = known.student is None and known.scores is None
-    labels = outputs.labels if boxes else known.labels
-    if labels is None or not len(labels):
+    if known.labels is None or not len(known.labels):
         return found
     for name, metric in metrics.items():
-        given = known.predictions if boxes else known.student
-        if known.scores is not None and name not in of_logits:
-            given = known.scores
+        given = replace(known, scores=None).given if name in of_logits else known.given
         if given is None:
             continue
         # A metric may work in place.
-        output, true = (on_tensors(each, Tensor.clone) for each in (given, labels))
+        output, true = (on_tensors(each, Tensor.clone) for each in (given, known.labels))
         try:
             if known.confusion is not None and reads_confusion(metric):
                 counts = known.confusion.sum(dim=0)
@@ -499,7 +495,7 @@ def _joined_outputs(parts: Sequence[Signals]) -> Signals:
         return Signals(predictions=list(chain.from_iterable(predictions)))
     outputs = [part.targets for part in parts if part.output is not None]
     dense = [each for each in outputs if isinstance(each, Tensor)]
-    if len(outputs) < len(parts) or not parts:
+    if len(outputs) < len(parts):
         return Signals()
     rows = _joined_rows(parts)
     if len(dense) == len(parts):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tutelage._checks import installed
 from tutelage.errors import ModelError
 from tutelage.layers.observe import arguments
 from tutelage.nested import batch_size, describe, named_tensors, on_tensors
@@ -176,13 +177,9 @@ class _OfTensors(nn.Module):
 
 
 def _onnxruntime() -> Any:
-    try:
-        # The exporter imports the first two itself, with a less helpful error.
-        return [import_module(name) for name in ("onnx", "onnxscript", "onnxruntime")][-1]
-    except ImportError as error:
-        raise ModelError(
-            f"{error.name} is not installed; install it with pip install 'tutelage[onnx]'"
-        ) from error
+    # The exporter imports the first two itself, with a less helpful error.
+    packages = ("onnx", "onnxscript", "onnxruntime")
+    return [installed("ONNX", name, "onnx", ModelError) for name in packages][-1]
 
 
 def _named(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

@@ -31,7 +31,7 @@ from tutelage.results.record import Comparison, PartDifference
 from tutelage.signals import UNLABELLED
 from tutelage.studies.score import Scorer
 from tutelage.tasks import Outputs
-from tutelage.tasks.metrics import places
+from tutelage.tasks.metrics import STANDARD, places
 
 _CONFIDENCE = 0.95
 _FOLDS = 20
@@ -269,7 +269,7 @@ class Differences:
     def _classes(self) -> list[int] | None:
         """Return the class of each example; None where the metric is not a mean of fractions."""
         labels, task, name = self.scorer.test.labels, self.scorer.task, self.scorer.monitor.name
-        if name not in task.means or not task.is_fraction(name) or not isinstance(labels, Tensor):
+        if name not in task.means or not STANDARD[name].fraction or not isinstance(labels, Tensor):
             return None
         return None if labels.is_floating_point() or labels.ndim > 1 else labels.tolist()
 

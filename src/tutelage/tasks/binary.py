@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class Binary(Task):
     label_metrics = tuple(dict.fromkeys((*ONE_LABEL, *SEVERAL_LABELS)))
     teacher_metrics = ("agreement", "kl")
     means = ("accuracy", "label_accuracy", "agreement")
+    companions: ClassVar = {"accuracy": ONE_LABEL, "label_accuracy": SEVERAL_LABELS}
     smooths = True
     is_classified = True
     words = Words(
@@ -102,11 +104,6 @@ class Binary(Task):
         """Return those of several labels, where there are several of each example."""
         several = labels is not None and labels.ndim == 2 and labels.shape[1] > 1  # noqa: PLR2004
         return SEVERAL_LABELS if several else ONE_LABEL
-
-    def with_companions(self, names: Collection[str]) -> set[str]:
-        """Add the metrics that need a true label."""
-        several = [each for each in (ONE_LABEL, SEVERAL_LABELS) if each[0] in names]
-        return {*names, *(name for each in several for name in each)}
 
     def note_on(self, metrics: Collection[str]) -> str:
         """Return what those of several labels count."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from tutelage.labels import known as known_of
 from tutelage.objectives import HardLabels, Objective, RowMean
 from tutelage.rows import Rows
 from tutelage.tasks.calibration import Calibration, binned
+from tutelage.tasks.classes import Classes
 from tutelage.tasks.metrics import CountedMetric, Metric, MetricOfCounts
 from tutelage.tasks.outputs import Outputs
 from tutelage.tasks.task import NO_SUMMARY, Summary, Task, Words
@@ -44,12 +45,8 @@ class Language(Task):
             "over 15 bins (Guo et al. 2017). NLL is the negative log-likelihood of the text's "
             "token, the logarithm of the perplexity. Lower is better for both."
         ),
-        diagram=(
-            "Accuracy by confidence",
-            "On the dashed line accuracy equals confidence; below it the model is overconfident. "
-            "Larger marks stand for more examples.",
-        ),
-        axes=("confidence", "accuracy"),
+        diagram=Classes.words.diagram,
+        axes=Classes.words.axes,
         lesson=(
             "A text has one token at each place. A teacher also gives the probabilities of all "
             "others, from which a student can learn more than from the text."
@@ -155,7 +152,7 @@ class _Ratio(MetricOfCounts, ABC):
     """A metric of two sums over the tokens with a label, which are counted example by example."""
 
     higher_is_better = False
-    reads_scores: Literal[True] = True
+    reads_scores = True
 
     def counts(self, output: TokenScores | Tensor, labels: Tensor, rows: Rows | None) -> Tensor:
         """Return the two sums of each example, `[examples, 2]` in float64."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -133,25 +133,15 @@ class MetricOfCounts(CountedMetric):
         return self.counts(output, labels, rows).sum(dim=0)
 
 
-@runtime_checkable
-class ScoreMetric(Protocol):
-    """A metric that needs no logits of language models, but `TokenScores` of their tokens."""
-
-    reads_scores: Literal[True]
-
-    def of_rows(self, output: Any, labels: Tensor, rows: Rows) -> Any:
-        """Return the value over all examples, of `TokenScores` or of logits of labelled rows."""
-
-
 Metric = Callable[[Any, Any], Any] | UpdatedMetric | RowMetric
 """A function of (outputs, labels) of all examples, or an object with update and compute.
 
 With several answers an example these are outputs `[rows, …]` and labels of rows; of a detector both
 are lists with one item per example. A metric with `is_fraction = True` lies in [0, 1] and is shown
 in per cent, and `higher_is_better` tells its direction. One with `reads_scores = True` is given
-`TokenScores` of a language model in place of logits (`ScoreMetric`). One with `by_class` is
-compared class by class too (`ClassMetric`), and one of counts without one pass over the data for
-each part of them (`CountedMetric`).
+`TokenScores` of a language model in place of logits (`RowMetric`). One with `by_class` is compared
+class by class too (`ClassMetric`), and one of counts without one pass over the data for each part
+of them (`CountedMetric`).
 """
 
 
@@ -171,7 +161,9 @@ def keeps_whole(kinds: Collection[str | None], metrics: Mapping[str, Metric]) ->
 
 def needs_logits(metrics: Mapping[str, Metric]) -> list[str]:
     """Return the names of the metrics that need logits, and not `TokenScores`."""
-    return [name for name, each in metrics.items() if not isinstance(each, ScoreMetric)]
+    return [
+        name for name, each in metrics.items() if getattr(each, "reads_scores", False) is not True
+    ]
 
 
 def check_class_ids(labels: Tensor, classes: int) -> None:

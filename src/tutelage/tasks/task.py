@@ -92,6 +92,7 @@ class Task(ABC):
         label_metrics: The standard metrics on labels that there may be, the usual monitor first.
         teacher_metrics: Those on a teacher's outputs.
         means: The standard metrics that are means over examples, or over rows.
+        companions: By metric, those that need more of labels: that one of them is true, or varies.
         smooths: Whether labels can be smoothed.
         keeps_scores: Whether scores of rows (`TokenScores`) are kept, and no logits.
         generates: Whether models write on from a text, and drafts of theirs can be accepted.
@@ -106,6 +107,7 @@ class Task(ABC):
     label_metrics: ClassVar[tuple[str, ...]] = ()
     teacher_metrics: ClassVar[tuple[str, ...]] = ()
     means: ClassVar[tuple[str, ...]] = ()
+    companions: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     smooths: ClassVar[bool] = False
     keeps_scores: ClassVar[bool] = False
     generates: ClassVar[bool] = False
@@ -143,8 +145,9 @@ class Task(ABC):
         """
         if not self.has_probabilities(outputs):
             return None
-        fits = held_out is not None and self.has_probabilities(held_out)
-        other = (held_out.student, held_out.labels) if held_out is not None and fits else None
+        other = None
+        if held_out is not None and self.has_probabilities(held_out):
+            other = held_out.student, held_out.labels
         binary = self.name == "binary"
         return calibration(outputs.student, outputs.labels, other, binary=binary)  # pyright: ignore
 
@@ -162,7 +165,7 @@ class Task(ABC):
 
     def with_companions(self, names: Collection[str]) -> set[str]:
         """Return metrics that a few examples have, with those that more examples may have too."""
-        return set(names)
+        return {*names, *(each for name in names for each in self.companions.get(name, ()))}
 
     def note_on(self, metrics: Collection[str]) -> str:
         """Return what a reader must know of metrics, by their names, a sentence; "" for nothing."""
@@ -187,14 +190,6 @@ class Task(ABC):
     def same_form(self, one: Tensor, other: Tensor) -> bool:
         """Tell whether outputs of two models, as they are kept, can be compared."""
         return one.shape == other.shape
-
-    def is_fraction(self, metric: str) -> bool:
-        """Tell whether a standard metric, perhaps of a domain, is shown in per cent.
-
-        Others, also those of other tasks, are the user's: see `is_fraction` of `Metric`.
-        """
-        name = metric.split("/", 1)[0]
-        return name in (*self.label_metrics, *self.teacher_metrics) and STANDARD[name].fraction
 
     def check_names(self, metrics: Mapping[str, object]) -> None:
         """Refuse a user's metrics that have the name of one of the task's.
@@ -277,9 +272,8 @@ class Task(ABC):
 
     def resolution(self, name: str, outputs: Outputs) -> float:
         """Return by how much one example can change a mean: 1 for a fraction, 0 for values."""
-        return (
-            1.0 if outputs.rows is None and name in self.means and self.is_fraction(name) else 0.0
-        )
+        is_mean = outputs.rows is None and name in self.means
+        return 1.0 if is_mean and STANDARD[name].fraction else 0.0
 
 
 def means_of(seeds: Sequence[Mapping[int, float]]) -> dict[int, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class Values(Task):
     label_metrics = ("mse", "r2")
     teacher_metrics = ("teacher_mse",)
     means = ("mse",)
+    companions: ClassVar = {"mse": ("r2",)}
 
     def default_objective(self, smoothing: float = 0.0) -> Objective:
         """Return the squared error."""
@@ -57,10 +59,6 @@ class Values(Task):
             return NO_SUMMARY
         columns = zip(true.T, predicted.T, strict=True)
         return {**NO_SUMMARY, "residuals": tuple(_residuals(*each) for each in columns)}
-
-    def with_companions(self, names: Collection[str]) -> set[str]:
-        """Add R², which needs labels that vary."""
-        return {*names, "r2"} if "mse" in names else set(names)
 
     def row_values(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
         """Return squared errors; None where some of an example's values are not known."""
