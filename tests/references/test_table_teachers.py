@@ -1,5 +1,7 @@
 """Teachers of tables: each answers as its user's own call on the rows of `pandas.read_csv` does."""
 
+import warnings
+
 import catboost
 import lightgbm
 import numpy as np
@@ -20,11 +22,14 @@ from sklearn.ensemble import (
     RandomForestRegressor,
     VotingClassifier,
 )
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Perceptron, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -38,7 +43,7 @@ from sklearn.tree import DecisionTreeClassifier
 from tables import NAMES, ROWS, THREE, TWO, answer
 from tutelage.datasets import Column, Columns, load_data
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.references import class_names, load_model, output_kind, with_columns
+from tutelage.references import class_names, load_model, with_columns
 
 COUNT = 240
 NUMBERS, TEXTS = ["age", "height m", "code"], ["job", "city"]
@@ -485,7 +490,7 @@ def test_boosters_of_lightgbm(objective, file, tmp_path):
     found = teacher.predict(data.rows.numpy())
     expected = booster.predict(coded(frame))
     np.testing.assert_allclose(found[:, 1] if objective == "binary" else found, expected)
-    assert output_kind(teacher) == ("classes" if objective in ("binary", "multiclass") else None)
+    assert teacher.probabilities == (objective in ("binary", "multiclass"))
 
 
 @pytest.mark.parametrize("kind", ["XGBClassifier", "XGBRegressor"])
@@ -689,13 +694,32 @@ class TestEstimators:
         teacher = load_model("teacher", str(path))
         expected = torch.from_numpy(model.predict_proba(ROWS[:6])).float()
         torch.testing.assert_close(answer(teacher).softmax(1), expected)
-        assert output_kind(teacher) == "classes"
+        assert not teacher.binary
         model = OneVsRestClassifier(LogisticRegression())
         skops.io.dump(model.fit(ROWS, np.stack([TWO, THREE > 0], axis=1)), path)
         teacher = load_model("teacher", str(path))
         expected = torch.from_numpy(model.predict_proba(ROWS[:6])).float()
         torch.testing.assert_close(answer(teacher).sigmoid(), expected, rtol=1e-4, atol=1e-5)
-        assert output_kind(teacher) == "binary"
+        assert teacher.binary
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression())),
+            GridSearchCV(OneVsRestClassifier(LogisticRegression()), {"estimator__C": [0.1, 1.0]}),
+            MLPClassifier(4, max_iter=20),
+            ClassifierChain(LogisticRegression()),
+        ],
+    )
+    def test_several_labels_by_any_estimator(self, model, tmp_path):
+        path = tmp_path / "m.skops"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            skops.io.dump(model.fit(ROWS, np.stack([TWO, THREE > 0, THREE > 1], axis=1)), path)
+        teacher = load_model("teacher", str(path), trust=True)
+        assert teacher.binary
+        expected = torch.from_numpy(np.asarray(model.predict_proba(ROWS[:6]))).float()
+        torch.testing.assert_close(answer(teacher).sigmoid(), expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("model", [Perceptron(), OneVsOneClassifier(LogisticRegression())])
     def test_a_classifier_without_probabilities_is_refused(self, model, tmp_path):

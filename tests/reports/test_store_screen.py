@@ -68,7 +68,7 @@ def test_show_prints_what_the_manifest_says(logits, tmp_path):
         "2,000 examples",
         "top 2 of 3 classes + rest",
         "output.logits.*.npy",
-        "What the teacher takes each class for",
+        "what the teacher takes each for",
         "row 1999: 0: 90.0 %",
         "10.2 bytes a row",  # 2 · (2 + 2) + 2, and three headers
     ):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.errors import ArgumentError, DataError
+from tutelage.errors import DataError
 from tutelage.signals import Batch, Mixture
-from tutelage.teachers import by_entropy, by_label_confidence, inverse_variance
+from tutelage.teachers import by_entropy, by_label_confidence
 
 OUTPUTS = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)) * 2
 LABELS = torch.tensor([0, 4, 2, 2])
@@ -79,19 +79,3 @@ def test_labels_are_needed_and_must_be_classes():
         by_label_confidence(OUTPUTS, Batch(X))
     with pytest.raises(DataError, match="integer class ids"):
         by_label_confidence(OUTPUTS, Batch(X, torch.zeros(4)))
-
-
-def test_inverse_variance():
-    assert inverse_variance([0.5, 2]) == [2.0, 0.5]
-    rng = np.random.default_rng(0)
-    errors = rng.normal(0, [[0.5], [2.0]], (2, 20000))
-    weights = np.array(inverse_variance(errors.var(axis=1).tolist()))
-    mixed = [(w * errors[0] + (1 - w) * errors[1]).var() for w in np.linspace(0, 1, 101)]
-    best = (weights[0] * errors[0] + weights[1] * errors[1]).var() / weights.sum() ** 2
-    assert best <= min(mixed) * 1.001
-
-
-@pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), None])
-def test_a_variance_must_be_positive(wrong):
-    with pytest.raises(ArgumentError, match=r"`variances` must .*mean squared error"):
-        inverse_variance([1.0, wrong])

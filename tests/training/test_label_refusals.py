@@ -164,3 +164,13 @@ def test_a_folder_that_is_a_file_or_holds_arrays_of_others(tmp_path):
     np.save(tmp_path / "mine.npy", np.ones(3))
     with pytest.raises(tl.StoreError, match=r"with mine.npy but without manifest.json"):
         label(Rows(), data(), tmp_path)
+
+
+@pytest.mark.parametrize("kept", [{"top_k": 3}, {"sampled_classes": 2}])
+def test_probabilities_of_some_classes_are_refused(kept, tmp_path):
+    """Flattened by another softmax, they would teach almost nothing."""
+    teacher = nn.Sequential(nn.Linear(4, 10), nn.Softmax(1))
+    rows = TensorDataset(torch.randn(9, 4))
+    with pytest.raises(tl.ModelError, match="must return logits of its classes"):
+        tl.label(teacher, rows, out=tmp_path, engine=quiet(), **kept)
+    tl.label(teacher[0], rows, out=tmp_path, engine=quiet(), **kept)

@@ -42,7 +42,6 @@ class Prepared(Wrapper):
             given to the model as one argument, as several if it is a tuple or list, or as keywords
             if it is a dict.
         class_names: Names of the classes, in the order of the model's outputs, if they are known.
-        untrained: `"model"` if all weights are random, `"head"` if those of the output layer are.
 
     Raises:
         ArgumentError: `prepare` has parameters.
@@ -58,7 +57,6 @@ class Prepared(Wrapper):
         model: nn.Module,
         prepare: Prepare,
         class_names: tuple[str, ...] | None = None,
-        untrained: str | None = None,
     ) -> None:
         if isinstance(prepare, nn.Module) and next(prepare.parameters(), None) is not None:
             raise ArgumentError(
@@ -69,7 +67,6 @@ class Prepared(Wrapper):
         # In a tuple, since a module would be part of every path.
         self.__dict__["_prepare"] = (prepare,)
         self.class_names = class_names
-        self.untrained = untrained
 
     @property
     def prepare(self) -> Prepare:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,13 @@ _TASKS = {
     "tokens": ("ForTokenClassification", "AutoModelForTokenClassification"),
     "images": ("ForImageClassification", "AutoModelForImageClassification"),
 }
+# Of these a word's tokens begin with a space, as those of the texts that they were trained on.
+_SPACE_BEFORE_WORDS = ("bart", "bloom", "deberta", "gpt2", "longformer", "roberta")
+# Positions begin behind the id of padding, so that fewer tokens fit than there are positions.
+_POSITIONS_AFTER_PADDING = (
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
 _OWN_CODE = "load it in your own code: file.py:function"
 _POOLING: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
@@ -124,7 +131,7 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
     output for each word of a text) or of images. A model without such a head gets one for
     `classes`, of the task that `?task=` names; with `?pool=mean` or `?pool=first` it is an encoder
     whose output is an embedding, or, with `classes`, a linear layer over it. A causal language
-    model, without `classes`, is that model: it takes tokens, which `load_text_inputs` makes.
+    model, without `classes`, is that model: it takes tokens, which `text_inputs_of` makes.
 
     Raises:
         NotFoundError: There is no such folder.
@@ -136,7 +143,7 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
     if pool is not None:
         return _pooled(hub, config, pool, classes)
     if task is None and classes is None and _generates(config):
-        return _loaded(hub, hub.hf.AutoModelForCausalLM, config)[0]
+        return _loaded(hub, hub.hf.AutoModelForCausalLM, config)
     task = task or own or _likely(hub.hf, config)
     if task != own:
         way = "?pool=mean for an encoder of embeddings, or name a model that is trained for a task"
@@ -145,18 +152,19 @@ def load_hugging_face(reference: Reference, classes: int | None) -> nn.Module:
     fresh = task != own or classes not in (None, config.num_labels)
     if fresh:
         config.num_labels = classes
-    model, untrained = _loaded(hub, getattr(hub.hf, _TASKS[task][1]), config, fresh)
+    model = _loaded(hub, getattr(hub.hf, _TASKS[task][1]), config, fresh)
     names: dict[int, str] = config.id2label or {}
-    known = None if untrained else tuple(names[at] for at in sorted(names))
+    is_random = fresh or "untrained" in reference.options
+    known = None if is_random else tuple(names[at] for at in sorted(names))
     if known == tuple(f"LABEL_{at}" for at in range(len(names))):  # numbers alone
         known = None
     if task == "images":
-        return Prepared(model, _image_inputs(hub), known, untrained)
+        return Prepared(model, _image_inputs(hub), known)
     inputs = text_inputs(hub, config, words=task == "tokens")
     if model.config.pad_token_id is None:
         model.config.pad_token_id = inputs.tokenizer.pad_token_id
     model = ByWord(model, WORDS) if task == "tokens" else model
-    return Prepared(model, inputs, known, untrained)
+    return Prepared(model, inputs, known)
 
 
 def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Module:
@@ -189,9 +197,23 @@ def load_sentence_encoder(reference: Reference, classes: int | None) -> nn.Modul
     return _pooled(hub, config, pool, classes, normalise, length)
 
 
-def load_text_inputs(reference: Reference) -> TextInputs | None:
-    """Return how texts become the tokens of a causal language model; None for other models."""
-    hub, task, pool = _chosen(reference)
+def text_inputs_of(
+    argument: str, reference: str, *, trust: bool | Collection[str] = False
+) -> TextInputs | None:
+    """Return how texts become tokens of a causal language model of `hf:`; None for other models.
+
+    Args:
+        argument: Its name, for messages.
+        reference: The reference of the model.
+        trust: As of `load_model`.
+
+    Raises:
+        NotFoundError: There is no such folder.
+        ModelError: It cannot be loaded.
+    """
+    if not reference.startswith("hf:"):
+        return None
+    hub, task, pool = _chosen(Reference.parse(argument, reference, trust))
     config = hub.config()
     plain = task is None and pool is None
     return text_inputs(hub, config) if plain and _generates(config) else None
@@ -205,15 +227,18 @@ def text_inputs(
     Texts are cut at the number of tokens that the reference says, or else at `length`, the model's
     own limit, or 512.
     """
-    of_words = words and config.model_type == "roberta"
-    settings = {"add_prefix_space": True} if of_words else {}
+    kind = getattr(config, "model_type", "")
+    settings = {"add_prefix_space": True} if words and kind in _SPACE_BEFORE_WORDS else {}
     with hub.loading():
         tokenizer = hub.hf.AutoTokenizer.from_pretrained(
             hub.name, use_fast=True, **settings, **hub.settings
         )
     if tokenizer.pad_token is None:  # as of GPT-2
         tokenizer.pad_token = tokenizer.eos_token
-    limits = (tokenizer.model_max_length, getattr(config, "max_position_embeddings", None))
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and kind in _POSITIONS_AFTER_PADDING:
+        positions -= config.pad_token_id + 1
+    limits = (tokenizer.model_max_length, positions)
     known = [each for each in limits if isinstance(each, int) and 0 < each < _UNLIMITED]
     own = length or min(known, default=_LONGEST)
     return TextInputs(tokenizer, hub.reference.options.get("max_length", own), words)
@@ -275,12 +300,10 @@ def _pooled(
     length: int | None = None,
 ) -> Prepared:
     """Return an encoder of texts whose output is an embedding, or a linear layer over that."""
-    model, untrained = _loaded(hub, hub.hf.AutoModel, config)
-    model = Pooled(model, pool, normalise)
+    model: nn.Module = Pooled(_loaded(hub, hub.hf.AutoModel, config), pool, normalise)
     if classes is not None:
         model = PooledClassifier(model, config.hidden_size, classes)
-        untrained = untrained or "head"
-    return Prepared(model, text_inputs(hub, config, length=length), untrained=untrained)
+    return Prepared(model, text_inputs(hub, config, length=length))
 
 
 def _chosen(reference: Reference) -> tuple[Hub, str | None, Pooling | None]:
@@ -323,12 +346,12 @@ def _likely(hf: Any, config: Any) -> str:
     )
 
 
-def _loaded(hub: Hub, auto: Any, config: Any, fresh: bool = False) -> tuple[Any, str | None]:
-    """Return a model, and its part that has random weights; refuse files that lack others."""
+def _loaded(hub: Hub, auto: Any, config: Any, fresh: bool = False) -> Any:
+    """Return a model, of which a `fresh` head has random weights; refuse files that lack others."""
     with hub.loading():
         if hub.reference.options.get("untrained"):
             trust = hub.settings["trust_remote_code"]
-            return auto.from_config(config, trust_remote_code=trust).float(), "model"
+            return auto.from_config(config, trust_remote_code=trust).float()
         model, found = auto.from_pretrained(
             hub.name,
             config=config,
@@ -354,7 +377,7 @@ def _loaded(hub: Hub, auto: Any, config: Any, fresh: bool = False) -> tuple[Any,
             f"{type(model).__name__}, got none that fit for {some_of(lost, 3)}; save the model "
             "again"
         )
-    return model, "head" if fresh else None
+    return model
 
 
 def _image_inputs(hub: Hub) -> ImageInputs:

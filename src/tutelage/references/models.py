@@ -8,15 +8,9 @@ from pathlib import Path
 from torch import nn
 
 from tutelage.errors import ArgumentError, ModelError, NotFoundError, did_you_mean
-from tutelage.layers import TextInputs
 from tutelage.nested import describe
-from tutelage.objectives._objective import OutputKind
 from tutelage.references import python_object
-from tutelage.references.hugging_face import (
-    load_hugging_face,
-    load_sentence_encoder,
-    load_text_inputs,
-)
+from tutelage.references.hugging_face import load_hugging_face, load_sentence_encoder
 from tutelage.references.programs import load_exported, load_onnx
 from tutelage.references.reference import KINDS, WEIGHT_FILES, Reference
 from tutelage.references.tables import (
@@ -47,11 +41,6 @@ _FILES: dict[str, Loader] = {
     ".txt": load_lightgbm,
     ".cbm": load_catboost,
 }
-_PROBLEMS: dict[str, OutputKind] = {
-    "single_label_classification": "classes",
-    "multi_label_classification": "binary",
-    "regression": "values",
-}
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle")
 
 
@@ -74,7 +63,7 @@ def load_model(
         argument: Its name, for messages.
         reference: The reference.
         classes: The number of classes. A model without an output layer, or with one of another
-            size, gets a new one with random weights (see `untrained`).
+            size, gets a new one with random weights.
         trust: Whether code that comes with the model may run: that of a repository of `hf:`, a
             program of torch.export, types of a skops file that skops does not know as safe. A list
             of names trusts these types alone.
@@ -98,50 +87,11 @@ def load_model(
     return (_FILES[suffix] if parsed.kind == "file" else _LOADERS[parsed.kind])(parsed, classes)
 
 
-def text_inputs_of(
-    argument: str, reference: str, *, trust: bool | Collection[str] = False
-) -> TextInputs | None:
-    """Return how texts become tokens of a causal language model of `hf:`; None for other models.
-
-    Args:
-        argument: Its name, for messages.
-        reference: The reference of the model.
-        trust: As of `load_model`.
-
-    Raises:
-        NotFoundError: There is no such folder.
-        ModelError: It cannot be loaded.
-    """
-    if not reference.startswith("hf:"):
-        return None
-    return load_text_inputs(Reference.parse(argument, reference, trust))
-
-
 def class_names(model: nn.Module | Teacher) -> tuple[str, ...] | None:
     """Return the names of a model's classes, in the order of its outputs; None if not known."""
     source = model.predict if isinstance(model, Predictor) else model
     names = getattr(source, "class_names", None)
     return None if names is None else tuple(map(str, names))
-
-
-def untrained(model: nn.Module | Teacher) -> str | None:
-    """Return which part of a loaded model has random weights: "model", "head", or None."""
-    return getattr(model, "untrained", None)
-
-
-def output_kind(model: nn.Module | Teacher) -> OutputKind | None:
-    """Return what a model's outputs are: "classes", "binary" or "values"; None if not known.
-
-    Models of transformers say it by `problem_type` in their config, or by having one output, which
-    is a value.
-    """
-    if isinstance(model, Predictor):
-        return ("binary" if model.binary else "classes") if model.probabilities else None
-    config = getattr(model, "config", None)
-    problem = getattr(config, "problem_type", None)
-    if problem is None and getattr(config, "num_labels", None) == 1:
-        problem = "regression"
-    return None if problem is None else _PROBLEMS.get(str(problem))
 
 
 def _of_python(reference: Reference) -> nn.Module | Teacher:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tutelage.datasets import Columns
 from tutelage.errors import ArgumentError, ModelError
 from tutelage.exporting import ABOUT
+from tutelage.identity import identity
 from tutelage.layers import Prepared
 from tutelage.references.hugging_face import Hub, text_inputs
 from tutelage.references.reference import IMAGE_OPTIONS, Reference, digest_of
@@ -64,7 +65,7 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
             )
         prepare = text_inputs(Hub(replace(reference, name=folder)))
     with reference.loading("copy it again, with the files that belong to it, or export it again"):
-        model = OnnxModel(path, reference.options.get("output"), prepare)
+        model = OnnxFunction(path, reference.options.get("output"), prepare)
     reference.check_classes(model.outputs, classes)
     binary = reference.options.get("binary", False)
     # Converters of scikit-learn, XGBoost and LightGBM call them so.
@@ -77,7 +78,7 @@ def load_onnx(reference: Reference, classes: int | None) -> Teacher:
     return Predictor(predict, probabilities=known, binary=binary)
 
 
-class OnnxModel:
+class OnnxFunction:
     """A function of arrays, of arrays of texts, or of DataFrames with a column for each input.
 
     Args:
@@ -171,10 +172,10 @@ class OnnxModel:
 
     def fingerprint(self) -> str:
         """Return a hash of the file and its weights, with the preprocessing."""
-        return f"onnx {self.digest} {self.output_name} {self.prepare!r}"
+        return f"onnx {self.digest} {self.output_name} {identity(self.prepare)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxModel, (self.path, self.output, self.prepare)
+        return OnnxFunction, (self.path, self.output, self.prepare)
 
 
 def _covering(images: Tensor, size: Sequence[int]) -> Tensor:
@@ -199,7 +200,7 @@ def _weight_files(path: Path) -> list[Path]:
     ]
 
 
-class Exported(nn.Module):
+class ExportedProgram(nn.Module):
     """A program of torch.export as a teacher: it has no layers by name, and is not trained.
 
     Args:
@@ -211,7 +212,7 @@ class Exported(nn.Module):
         self.program = program.module()
         self.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> Exported:
+    def train(self, mode: bool = True) -> ExportedProgram:
         """Set the mode of this module alone, since that of a program cannot be changed."""
         self.training = mode
         return self
@@ -243,5 +244,5 @@ def load_exported(reference: Reference, classes: int | None) -> nn.Module:
     advice = "copy it again, or export it again with the installed version of PyTorch"
     with reference.loading(advice), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = Exported(torch.export.load(path))
+        model = ExportedProgram(torch.export.load(path))
     return model if prepare is None else Prepared(model, prepare)

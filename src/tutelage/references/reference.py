@@ -1,4 +1,4 @@
-"""The parts of a reference to a model, and the packages that it needs."""
+"""A reference to a model in parts: its kind, name, weights and options."""
 
 from __future__ import annotations
 

@@ -200,21 +200,27 @@ def load_estimator(reference: Reference, classes: int | None) -> Teacher:
     rows.categories, rows.coded, rows.model = dict(_encoded(model)), _coded_by(model), model
     if not classifies:
         return Predictor(rows)
-    own = model.classes_
-    several = isinstance(own, list)  # binary labels, each with classes of its own
-    if several and any(len(each) != 2 for each in own):  # noqa: PLR2004
+    classes_of_model = model.classes_
+    several = isinstance(classes_of_model, list)  # binary labels, each with classes of its own
+    if several and any(len(each) != 2 for each in classes_of_model):  # noqa: PLR2004
         raise ModelError(
             f"`{reference.argument}` must have one answer for an example, or binary ones, got "
             f"several of many classes in {reference.text!r}; distil them one by one"
         )
-    binary = several or bool(getattr(model, "multilabel_", False))
+    last = getattr(model, "best_estimator_", model)  # of a search
+    last = last.steps[-1][1] if hasattr(last, "steps") else last  # of a pipeline
+    network = getattr(getattr(last, "_label_binarizer", None), "y_type_", "")  # MLPClassifier
+    binary = several or getattr(last, "multilabel_", False) or network.startswith("multilabel")
 
     def probabilities(given: Any) -> NDArray[Any]:
         found = model.predict_proba(given)
-        return np.stack([each[:, 1] for each in found], axis=1) if several else np.asarray(found)
+        if isinstance(found, list):  # for each label the probabilities of no and yes
+            found = np.stack([each[:, 1] for each in found], axis=1)
+        return np.asarray(found)
 
-    reference.check_classes(len(own), classes)
-    rows.predict, rows.class_names = probabilities, None if binary else _names_of(own)
+    reference.check_classes(len(classes_of_model), classes)
+    rows.predict = probabilities
+    rows.class_names = None if binary else _names_of(classes_of_model)
     return Predictor(rows, probabilities=True, binary=binary)
 
 

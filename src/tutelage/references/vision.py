@@ -9,7 +9,7 @@ from torch import nn
 from tutelage.errors import ArgumentError, ModelError, did_you_mean
 from tutelage.layers import ImageInputs, Prepared
 from tutelage.references.reference import Reference
-from tutelage.references.weights import head_of, load_weights, read_weights
+from tutelage.references.weights import load_weights, read_weights
 
 _DEFAULT = "default"
 
@@ -22,7 +22,7 @@ def load_timm(reference: Reference, classes: int | None) -> nn.Module:
 
     Raises:
         ArgumentError: There is no such model, or no such tag.
-        ModelError: The weights cannot be had, or are those of another model.
+        ModelError: The weights cannot be downloaded or read, or do not fit the model.
     """
     reference = reference.with_options(size=int)
     timm = reference.needs("timm", "vision")
@@ -36,24 +36,20 @@ def load_timm(reference: Reference, classes: int | None) -> nn.Module:
         heads = config.classifier or ()
         heads = [heads] if isinstance(heads, str) else heads
         fresh = [f"{head}.{part}" for head in heads for part in ("weight", "bias")]
-        own = next((len(weights[each]) for each in fresh if each in weights), None)
-        untrained = "head" if classes not in (None, own) else None
-        if classes or own:
-            settings["num_classes"] = classes or own
+        in_file = next((len(weights[each]) for each in fresh if each in weights), None)
+        if classes or in_file:
+            settings["num_classes"] = classes or in_file
         model = timm.create_model(name, **settings)
-        load_weights(model, weights, file, fresh if untrained else ())
+        load_weights(model, weights, file, fresh if classes not in (None, in_file) else ())
     elif reference.weights is None and "." not in name:
         way = f"write timm:{name}@{_DEFAULT} for published weights, or timm:{name}@FILE"
         reference.needs_classes(classes, "an architecture with random weights", way)
-        model, untrained = timm.create_model(name, **settings), "model"
+        model = timm.create_model(name, **settings)
     else:
         advice = f"connect to the network once, or name a file: timm:{name}@weights.safetensors"
         with reference.loading(advice):
             model = timm.create_model(name, pretrained=True, **settings)
-        untrained = "head" if classes not in (None, config.num_classes) else None
-    names = tuple(config.label_names or ()) if untrained is None else ()
-    names = names if names and len(names) == model.num_classes else None
-    return Prepared(model, _timm_inputs(timm, model, size), names, untrained)
+    return Prepared(model, _timm_inputs(timm, model, size))
 
 
 def _timm_config(timm: Any, reference: Reference) -> tuple[str, Any]:
@@ -106,7 +102,7 @@ def load_torchvision(reference: Reference, classes: int | None) -> nn.Module:
 
     Raises:
         ArgumentError: There is no such model, or no such weights.
-        ModelError: The weights cannot be had, or are those of another model.
+        ModelError: The weights cannot be downloaded or read, or do not fit the model.
     """
     reference = reference.with_options(size=int)
     models = reference.needs("torchvision.models", "vision")
@@ -119,37 +115,50 @@ def load_torchvision(reference: Reference, classes: int | None) -> nn.Module:
         )
     known = models.get_model_weights(name)
     settings = {"image_size": size} if size is not None and name.startswith("vit_") else {}
-    file, published = reference.weight_file, None
-    if file is not None:
-        weights = read_weights(file)
-    elif reference.weights is None:
+    file = reference.weight_file
+    if reference.weights is None:
         way = f"write torchvision:{name}@DEFAULT for published weights, or torchvision:{name}@FILE"
         count = reference.needs_classes(classes, "an architecture with random weights", way)
         model = models.get_model(name, weights=None, num_classes=count, **settings)
-        return Prepared(model, _torchvision_inputs(known.DEFAULT, size), untrained="model")
-    elif reference.weights not in known.__members__ and reference.weights != "DEFAULT":
-        names = dict.fromkeys([*known.__members__, "DEFAULT"])
+        return Prepared(model, _torchvision_inputs(known.DEFAULT, size))
+    if file is not None:
+        weights = read_weights(file)
+        model = models.get_model(name, weights=None, **settings)
+        head = _head_of(model)
+        in_file = len(weights[f"{head}.weight"]) if f"{head}.weight" in weights else None
+        count = classes or in_file
+        if count not in (None, len(_layer(model, head).weight)):
+            model = models.get_model(name, weights=None, num_classes=count, **settings)
+        fresh = (f"{head}.weight", f"{head}.bias") if count != in_file else ()
+        load_weights(model, weights, file, fresh)
+        return Prepared(model, _torchvision_inputs(known.DEFAULT, size))
+    if reference.weights not in known.__members__:
         raise ArgumentError(
             f"`{reference.argument}` must name weights that torchvision has, got "
-            f"{reference.text!r}; those of {name} are {', '.join(names)}"
+            f"{reference.text!r}; those of {name} are {', '.join(known.__members__)}"
         )
-    else:
-        published = known[reference.weights]
-        advice = f"connect to the network once, or name a file: torchvision:{name}@weights.pth"
-        with reference.loading(advice):
-            weights = published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    model = models.get_model(name, weights=None, **settings)
-    head = head_of(model)
-    own = len(weights[f"{head}.weight"]) if f"{head}.weight" in weights else None
-    count = classes or own
-    if count is not None and count != len(model.get_submodule(head).weight):  # pyright: ignore[reportArgumentType]
-        model = models.get_model(name, weights=None, num_classes=count, **settings)
-    is_fresh = count != own
-    fresh = (f"{head}.weight", f"{head}.bias") if is_fresh else ()
-    load_weights(model, weights, file or reference.weights, fresh)
-    names = None if published is None or is_fresh else tuple(published.meta["categories"])
-    inputs = _torchvision_inputs(published or known.DEFAULT, size)
-    return Prepared(model, inputs, names, "head" if is_fresh else None)
+    published = known[reference.weights]
+    advice = f"connect to the network once, or name a file: torchvision:{name}@weights.pth"
+    with reference.loading(advice):
+        # Read once as tensors alone: the builder, which knows what these weights need, does not
+        # refuse a pickle.
+        published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        model = models.get_model(name, weights=published, progress=False, **settings)
+    head, names = _head_of(model), tuple(published.meta["categories"])
+    if classes not in (None, len(_layer(model, head).weight)):
+        other = models.get_model(name, weights=None, num_classes=classes, **settings)
+        model.set_submodule(head, _layer(other, head))
+        names = None
+    return Prepared(model, _torchvision_inputs(published, size), names)
+
+
+def _head_of(model: nn.Module) -> str:
+    """Return the path of the layer that gives a classifier's output, its last one."""
+    return [*model.state_dict()][-1].rpartition(".")[0]
+
+
+def _layer(model: nn.Module, path: str) -> Any:
+    return model.get_submodule(path)
 
 
 def _torchvision_inputs(weights: Any, size: int | None) -> ImageInputs:

@@ -70,8 +70,8 @@ def load_weights(
     given = {name: each for name, each in weights.items() if name not in fresh}
     try:
         found = model.load_state_dict(given, strict=False)
-    except RuntimeError as error:
-        faults = [str(error).partition("\n\t")[2].split("\n")[0].strip()]  # of shapes
+    except (RuntimeError, ValueError) as error:  # of shapes; of versions, as MNASNet has them
+        faults = [(str(error).partition("\n\t")[2] or str(error)).split("\n")[0].strip()]
     else:
         # Older files lack BatchNorm's counts, which have no influence unless momentum is None.
         kept = [name for name in found.missing_keys if not name.endswith("num_batches_tracked")]
@@ -84,14 +84,3 @@ def load_weights(
             f"the weights {source} must be those of the architecture {type(model).__name__}; "
             f"{'; '.join(faults)}; name the architecture that they were saved from"
         )
-
-
-def head_of(model: nn.Module) -> str:
-    """Return the path of a model's last linear layer, which gives its output."""
-    layers = [name for name, each in model.named_modules() if isinstance(each, nn.Linear)]
-    if not layers:
-        raise ModelError(
-            f"the model ({type(model).__name__}) must end in a linear layer to get another number "
-            "of classes, got none; write a function that builds it: file.py:function"
-        )
-    return layers[-1]

@@ -97,7 +97,7 @@ def _resemblances(store: TargetStore) -> tuple[str, Table] | None:
     found = resemblances(store)
     if not found:
         return None
-    title = "What the teacher takes each class for (mean probability)"
+    title = "If outputs are logits of classes, what the teacher takes each for (mean probability)"
     if len(found) > _MOST_CLASSES:
         title += f": the {_MOST_CLASSES} that it is least sure of"
         found = sorted(found, key=lambda each: each.own)[:_MOST_CLASSES]

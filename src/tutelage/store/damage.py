@@ -14,7 +14,6 @@ from tutelage.store.journal import known_checksums
 from tutelage.store.layout import Layout
 from tutelage.store.manifest import Manifest
 
-_BYTES_AT_ONCE = 2**20
 _SAMPLED = 8
 
 
@@ -74,13 +73,11 @@ def _fault_of(folder: Path, column: Column, layout: Layout, shard: int) -> str |
 def _block_checksum(folder: Path, column: Column, layout: Layout, block: int) -> int | None:
     """Return the CRC-32 of a block on disk; None if it cannot be read completely."""
     name, begin = column.start_of(layout, block)
-    left = len(layout.entries(layout.block(block), column.by_answer)) * column.entry_bytes
-    value = 0
+    size = len(layout.entries(layout.block(block), column.by_answer)) * column.entry_bytes
     try:
-        with (folder / name).open("rb", buffering=0) as file:
+        with (folder / name).open("rb") as file:
             file.seek(begin)
-            while left and (piece := file.read(min(left, _BYTES_AT_ONCE))):
-                left, value = left - len(piece), crc32(piece, value)
+            content = file.read(size)
     except OSError:
         return None
-    return None if left else value
+    return crc32(content) if len(content) == size else None

@@ -96,7 +96,7 @@ class Column:
 
 
 class Entry(BaseModel):
-    """A part of a manifest; a missing or unknown entry, or another type, is an error."""
+    """A part of a manifest: missing or unknown keys, and values of other types, are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

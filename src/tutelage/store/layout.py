@@ -1,8 +1,9 @@
 """The order of rows on disk: rows in blocks, blocks in shards, one view after another.
 
 Row number = view · examples + index. A block is a range of rows of one view, and the unit that is
-logged, checked and computed again. A shard is one `.npy` file of several blocks of one column. In a
-column of answers a row has as many entries as its example has answers, one after another.
+logged, checked and computed again. A shard is one `.npy` file of several blocks of one column.
+Where examples have several answers, such as a text with one for each token, a row has as many
+entries as its example has answers, one after another.
 """
 
 from __future__ import annotations

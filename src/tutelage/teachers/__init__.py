@@ -8,7 +8,6 @@ from tutelage.teachers._teacher import AnyTeacher, Teacher, as_teacher, ask, ask
 from tutelage.teachers.averages import (
     by_entropy,
     by_label_confidence,
-    inverse_variance,
     mean_of_binary_probabilities,
     mean_of_gaussians,
     mean_of_outputs,
@@ -39,7 +38,6 @@ __all__ = [
     "ask_first",
     "by_entropy",
     "by_label_confidence",
-    "inverse_variance",
     "mean_of_binary_probabilities",
     "mean_of_gaussians",
     "mean_of_outputs",

@@ -35,7 +35,7 @@ class Teacher(ABC):
             if it computes them for any input.
         is_causal: Whether its output at a token is about the next one, of a language model that is
             not a module here; of a team, if that of any member is.
-        vocabulary: How many classes the ids of its `CoarseLogits` number, where that is known.
+        vocabulary: The number of classes, where its `CoarseLogits` name some and it is known.
         traceable: Whether `torch.compile` may trace `signals`. Otherwise, as where that of a member
             is not, a compiled `Distiller` calls it outside of its graph.
     """

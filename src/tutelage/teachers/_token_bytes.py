@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -157,9 +157,11 @@ class TokenBytes:
         unknown = {number for number, each in enumerate(ids) if each == self.unknown}
         with suppress(UnicodeDecodeError):
             return Decoded(whole.decode(), list(map(len, pieces)), unknown)
-        bad = bytearray(len(whole))
-        for first, last in _not_utf8(whole):
-            bad[first:last] = b"\x01" * (last - first)
+        # A byte that is part of no character becomes a surrogate, which no character is.
+        text = whole.decode(errors="surrogateescape")
+        bad = b"".join(
+            b"\1" if "\udc80" <= each <= "\udcff" else bytes(len(each.encode())) for each in text
+        )
         lengths, broken, at = [], unknown, 0
         for number, piece in enumerate(pieces):
             wrong = sum(bad[at : at + len(piece)])
@@ -167,8 +169,7 @@ class TokenBytes:
                 broken.add(number)
             lengths.append(len(piece) - wrong)
             at += len(piece)
-        good = bytes(byte for byte, wrong in zip(whole, bad, strict=True) if not wrong)
-        return Decoded(good.decode(), lengths, broken)
+        return Decoded(text.encode(errors="ignore").decode(), lengths, broken)
 
     @cached_property
     def _vocabulary(self) -> list[tuple[int, str]]:
@@ -190,8 +191,8 @@ class TokenBytes:
 
     @cached_property
     def _is_byte_level(self) -> bool:
-        parts = (self._content.get(each) for each in ("pre_tokenizer", "decoder"))
-        return any(each == "ByteLevel" for part in parts for each in _types(part))
+        parts = [self._content.get(each) for each in ("pre_tokenizer", "decoder")]
+        return '"type": "ByteLevel"' in json.dumps(parts)
 
     def _bytes(self, token: str) -> bytes:
         if not self._is_byte_level:
@@ -225,18 +226,6 @@ def bytes_of_characters() -> dict[str, int]:
 
 
 _BYTES = bytes_of_characters()
-
-
-def _types(part: Any) -> Iterator[str]:
-    """Yield the types of a part of a tokenizer's file, and of its own parts."""
-    if isinstance(part, Mapping):
-        if isinstance(part.get("type"), str):
-            yield part["type"]
-        for each in part.values():
-            yield from _types(each)
-    elif isinstance(part, list):
-        for each in part:
-            yield from _types(each)
 
 
 def _lengths(whole: bytes, pieces: list[bytes]) -> list[int] | None:
@@ -298,16 +287,3 @@ def _different(text: str, other: str) -> str:
     pairs = enumerate(zip(text, other, strict=False))
     at = max(next((place for place, (a, b) in pairs if a != b), min(len(text), len(other))) - 8, 0)
     return f"{other[at : at + _SHOWN]!r} for {text[at : at + _SHOWN]!r}"
-
-
-def _not_utf8(whole: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of bytes that are not characters."""
-    at = 0
-    while at < len(whole):
-        try:
-            whole[at:].decode()
-        except UnicodeDecodeError as error:
-            yield at + error.start, at + error.end
-            at += error.end
-        else:
-            return

@@ -5,13 +5,10 @@ members (or `[members, 1, 1]`, the same for all examples), and returns `[batch, 
 takes outputs and their batch, and returns weights `[members, batch]`.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage._checks import positive
 from tutelage.errors import DataError, ModelError
 from tutelage.objectives import HardLabels
 from tutelage.signals import Batch, Signals
@@ -156,25 +153,6 @@ def by_entropy(outputs: Tensor, batch: Batch) -> Tensor:
     log_p = F.log_softmax(outputs, dim=-1)
     terms = (log_p.exp() * log_p).masked_fill(log_p == -torch.inf, 0)
     return _weights_of(-terms.sum(dim=-1))
-
-
-def inverse_variance(variances: Sequence[float]) -> list[float]:
-    """Return weights 1/σ_k² for teachers whose squared error is known, as on validation data.
-
-    These weights minimize the variance of the mean of estimates with independent errors. For
-    teachers that predict a variance for each example, use `mean_of_gaussians`.
-
-    Args:
-        variances: Each teacher's mean squared error, above 0.
-
-    Raises:
-        ArgumentError: A variance is not positive and finite.
-
-    >>> inverse_variance([0.5, 2.0])
-    [2.0, 0.5]
-    """
-    advice = "give each teacher's mean squared error on data that it was not trained on"
-    return [1 / positive("variances", each, advice) for each in variances]
 
 
 def _weights_of(costs: Tensor) -> Tensor:

@@ -223,13 +223,8 @@ class Specialists(Teacher):
     @contextmanager
     def ready(self, device: torch.device) -> Iterator[None]:
         """Move all teachers to `device`, or with `offload` one at a time; afterwards back."""
-        with ExitStack() as stack:
-            for member in self.members:
-                stack.enter_context(member.ready(_CPU if self.offload else device))
-            if not self.offload:
-                yield
-                return
-            self._device, self._moved = device, ExitStack()
+        with super().ready(_CPU if self.offload else device):
+            self._device = device if self.offload else None
             try:
                 yield
             finally:

@@ -25,8 +25,8 @@ class Stored(Teacher):
     """Targets that `tl.label` stored, found by each example's index in the data set.
 
     The data must be the data set that was labelled, with the same indices; it may be shuffled in
-    training. Targets are read as float32. Validation data has targets only if it has a store of its
-    own among those given; without, the student is evaluated by labels only.
+    training. Targets are read as float32. Validation data needs a store of its own; without one,
+    the student is evaluated by labels only.
 
     Args:
         stores: Stores, or their folders: that of the training data, and of other data such as the

@@ -20,12 +20,13 @@ from torch.utils.data import DataLoader, Subset
 
 from tutelage._checks import folder_path, integer, positive
 from tutelage.data import as_dataset, as_source, randomness, show_epoch, views_in
-from tutelage.errors import ArgumentError, DataError, StoreError
+from tutelage.errors import ArgumentError, DataError, ModelError, StoreError
 from tutelage.files import owned, writing
 from tutelage.identity import dataset_fingerprint, draws_at_random
 from tutelage.layers.language import next_tokens, shift_labels_for
 from tutelage.nested import describe
 from tutelage.objectives import Objective
+from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.positions import rows_of
 from tutelage.results.record import versions
 from tutelage.signals import Batch, CoarseLogits, Signals
@@ -340,6 +341,11 @@ class TeacherOutputs:
         kept = sampled or top_k
         if kept is None:
             return Field(name="output", form="dense", dtype=dtype, shape=tuple(output.shape[1:]))
+        if look_like_probabilities(output):  # of stored classes this is not seen any more
+            raise ModelError(
+                "the teacher must return logits of its classes, got rows that sum to 1; leave out "
+                "its softmax, or return the logarithms of its probabilities"
+            )
         return Field(
             name="output",
             form="coarse" if sampled is None else "sampled",
