@@ -53,6 +53,14 @@ def test_its_settings_are_those_that_it_was_trained_with(setup):
     assert arm.trials[0].steps == 3 * 5  # 300 examples in batches of 64
 
 
+def test_a_common_sweep_over_epochs_is_one_of_the_other_arms(setup):
+    arms = {"staged": tl.Arm(stages=stages()), "soft": SECOND}
+    sweep = {"epochs": [1, 2], "learning_rate": [0.01]}
+    done = setup.study(arms=arms, sweep=sweep, val=setup.val, seeds=1, controls={})
+    assert [each.setting for each in done.results.arm("staged").tried] == ["learning rate 0.01"]
+    assert len(done.results.arm("soft").tried) == 2
+
+
 def test_it_is_taken_up_without_training_again(done, setup):
     study, out = done
     times = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/run/*/last.pt")}

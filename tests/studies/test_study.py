@@ -1,11 +1,13 @@
+import gc
 import math
+import weakref
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
 import tutelage as tl
@@ -120,7 +122,7 @@ def test_the_differences_are_those_of_the_seeds(setup):
 
 
 def test_not_inferior_only_within_the_margin(setup):
-    for margin, shown in ((1.0, True), (0.0, False)):
+    for margin, shown in ((np.float32(1.0), True), (0.0, False)):
         results = setup.study(
             seeds=3, epochs=1, controls={"labels": tl.HardLabels()}, margin=margin
         ).results
@@ -322,6 +324,35 @@ def test_fidelity_on_training_data_is_that_of_the_examples_of_a_loader(setup):
     ours, theirs = (predict(each, some).argmax(1) for each in (study.student(), setup.teacher))
     found = study.results.arm("soft").trials[0].train["agreement"]
     assert found == pytest.approx((ours == theirs).double().mean().item())
+
+
+def test_data_made_for_each_seed_are_not_kept(setup):
+    made = weakref.WeakSet()
+
+    def train(seed):
+        data = setup.part(100 * seed, 100 * seed + 100)
+        made.add(data)
+        return data
+
+    study = setup.study(train=train, epochs=1)
+    gc.collect()
+    assert study.results.arm("soft").trials[0].steps == 2
+    assert not made
+
+
+class Stream(IterableDataset):
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        return iter(self.data)
+
+
+def test_a_stream_made_for_each_seed_has_the_epochs_of_the_study(setup):
+    stream = Stream(setup.part(0, 100))
+    one = setup.study(train=stream, epochs=1, seeds=1, controls={})
+    other = setup.study(train=lambda _: Stream(stream.data), epochs=1, seeds=1, controls={})
+    assert torch.equal(*(weights(each.student("soft", 0)) for each in (one, other)))
 
 
 def test_the_verdict_is_honest(setup):

@@ -143,6 +143,16 @@ def test_settings_that_read_alike_are_told_apart(setup):
     assert study.results.arm("soft").trials[0].val == max(each.value for each in tried)
 
 
+def test_arms_whose_names_make_one_slug_may_meet_in_one_trial(setup):
+    soft = tl.SoftTargets(4)
+    arms = {
+        "甲": tl.Arm(objective=soft, learning_rate=0.01, sweep={"epochs": [1, 2]}),
+        "乙": tl.Arm(objective=soft, epochs=1, sweep={"learning_rate": [0.01]}),
+    }
+    record = setup.study(val=setup.val, arms=arms, controls={}, seeds=1).results
+    assert record.arm("乙").tried[0].value == record.arm("甲").tried[0].value
+
+
 def test_a_figure_that_is_no_number_loses(setup):
     def shaky(output, _):
         confident = output.softmax(dim=1).amax(dim=1).mean().item()

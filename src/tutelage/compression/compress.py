@@ -176,7 +176,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     if isinstance(margin, str):
         margin = amount("margin", margin, POINTS)
     if margin is not None:
-        not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
+        margin = not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     seconds = amount("budget", budget, TIMES)
     integer("steps", steps, 1, "it counts the optimizer steps of the first round")
     integer("seeds", seeds, 2, "one training shows nothing of the others")

@@ -244,13 +244,11 @@ class StudyPlan:
         """Return the passes over `train` that make the steps of all arms equal, to half a pass."""
         steps, engine = self.training.steps, arm.engine or self.engine
         if steps is None:
-            ours = self.train_data(Arm(), seed) if seeded(self.train) else self.train
-            alike = (batch_size, engine.accumulation) == (
-                self.training.batch_size, self.engine.accumulation,
-            )  # fmt: skip
-            if train is ours and alike:
+            common = self.training.batch_size, self.engine.accumulation
+            own = arm.train is not None and arm.train is not self.train
+            if not own and (batch_size, engine.accumulation) == common:
                 return self.epochs or 1
-            each = _steps(ours, self.training.batch_size, self.engine)
+            each = _steps(self.train_data(Arm(), seed), self.training.batch_size, self.engine)
             steps = (self.epochs or 1) * each
         return max(1, round(steps / _steps(train, batch_size, engine)))
 

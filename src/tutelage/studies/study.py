@@ -198,7 +198,7 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
                 f"{'True or False' if kind is bool else f'tl.{kind.__name__}(...)'}"
             )
     if margin is not None:
-        not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
+        margin = not_negative("margin", margin, "it is what may be lost, such as 0.01 of accuracy")
     own_metrics = by_name("metrics", metrics or {}, "{'mine': function}")
     ours = _arms("arms", arms)
     _check_options(ours, primary, margin, teacher)
@@ -332,6 +332,8 @@ def _all_arms(
                 f"got {arm.against!r}; name one of these, or leave it out"
             )
         unset = {key: each for key, each in common.items() if getattr(arm, key, None) is None}
+        if arm.stages or "stages" in arm.sweep:
+            unset.pop("epochs", None)  # which the stages have
         found[name] = replace(arm, sweep=joined(replace(common, grid=unset), arm.sweep))
     return found
 

@@ -42,7 +42,7 @@ from tutelage.files import locked, write_json, write_whole
 from tutelage.identity import declared_data, digest, identity, model_identity
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.eval_data import EvalData
-from tutelage.studies.plan import StudyPlan
+from tutelage.studies.plan import StudyPlan, seeded
 from tutelage.teachers import Live, Teacher
 from tutelage.training import Run, distill, fit
 from tutelage.training.checkpointer import end_for_good, load, save
@@ -107,7 +107,7 @@ class Trials:
     def __init__(self, plan: StudyPlan, tell: ProgressCallback) -> None:
         self.plan, self.tell = plan, tell
         self._teacher = None if plan.teacher is None else digest(plan.teacher.fingerprint())
-        self._seen: dict[int, tuple[object, str]] = {}
+        self._seen: dict[tuple[int, int | None], tuple[object, str]] = {}
         self._same: dict[str, list[Mapping[str, Any]]] = {}
 
     def trial(self, name: str, setting: Mapping[str, Any], seed: int) -> StudyTrial:
@@ -116,11 +116,15 @@ class Trials:
         train, teacher = plan.train_data(arm, seed), plan.teacher_of(arm)
         learns = arm.run is not None or plan.needs_teacher(arm)
         given = plan.teacher if arm.teacher is None else arm.teacher
+        data = plan.train if arm.train is None else arm.train
         objective = arm.stages or plan.reading(arm)
         parts = (
             self._once(given, teacher.fingerprint) if teacher is not None and learns else "",
             identity(plan.first_student(arm, seed)),
-            self._once(train, lambda: self._data_identity(train)),
+            # Data that a function makes are different for each seed, and are not held.
+            self._once(
+                data, lambda: self._data_identity(train), None if seeded(data) is None else seed
+            ),
             # By domains of validation data objectives may choose what to distil.
             plan.val.fingerprint if plan.val and plan.training.keep_best else "",
             identity(objective if arm.run is None else (arm.run, dict(setting))),
@@ -193,11 +197,12 @@ class Trials:
                     _write_outputs(file, kept)
         return kept
 
-    def _once(self, value: object, look: Callable[[], str]) -> str:
-        """Return what `look` finds, once for each data set and teacher, which is held."""
-        if id(value) not in self._seen:
-            self._seen[id(value)] = (value, look())
-        return self._seen[id(value)][1]
+    def _once(self, value: object, look: Callable[[], str], seed: int | None = None) -> str:
+        """Return what `look` finds, once for each data set, or seed of it, and each teacher."""
+        key = id(value), seed
+        if key not in self._seen:
+            self._seen[key] = (value, look())  # held, so that no other value gets its id
+        return self._seen[key][1]
 
     def _data_identity(self, data: object) -> str:
         source = as_source("train", data, self.plan.training.batch_size)
@@ -386,7 +391,7 @@ def _claimed(folder: Path) -> Iterator[bool]:
 
 
 def _are_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one[name] is other[name] or not callable(one[name]) for name in one)
+    return all(one[name] is other.get(name) or not callable(one[name]) for name in one)
 
 
 def _beside_weights(model: nn.Module) -> tuple[str, str]:
