@@ -10,6 +10,7 @@ import pytest
 from tutelage.evaluation import Interval, mean_interval
 from tutelage.reports.report import record_page
 from tutelage.reports.sections.outcome import (
+    arms_drawn,
     heading,
     left_out,
     mean_text,
@@ -174,6 +175,21 @@ def test_a_metric_of_the_user_has_no_unit_of_a_standard_one_with_its_name() -> N
     assert heading(record, "f1") == "F1"  # whose values are no per cents here
     assert heading(replace(record, fractions=("f1",)), "f1") == "F1\n%"
     assert heading(record, "mse") == "Mean squared error"
+
+
+def test_figures_of_many_arms_show_the_primary_one_and_its_control() -> None:
+    record = study(ACCURACY, (0.9,), (0.5, 0.6), (0.5, 0.7))
+    labels, soft = record.arms
+    others = [replace(soft, name=f"arm {number}") for number in range(12)]
+    record = replace(record, arms=(*others[:6], labels, *others[6:], soft), comparisons=())
+    found, caption = arms_drawn(record)
+    assert found == [*others[:6], labels, *others[6:8], soft]
+    assert caption == " Not drawn: 4 further arms."
+    uncertainty = next(
+        each for each in outcome_sections(record) if each and each.heading == "Uncertainty"
+    )
+    assert uncertainty.figures[0].caption.endswith(caption)
+    assert arms_drawn(replace(record, arms=(labels, soft))) == ([labels, soft], "")
 
 
 def test_names_of_users_are_columns_of_their_own() -> None:

@@ -19,7 +19,7 @@ from tutelage.reports.numbers import (
 )
 from tutelage.reports.page import Figure, Row, Section, Table
 from tutelage.reports.sections.outcome import (
-    MOST_DRAWN,
+    arms_drawn,
     interval_drawn,
     left_out,
     look,
@@ -120,7 +120,8 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
     metric = record.metric
     if metric is None:
         return ()
-    everyone = list(record.judged().values())[: MOST_DRAWN + 1]
+    arms, rest = arms_drawn(record)
+    everyone = [each for each in (record.teacher, *arms) if each is not None]
     marks = [mark for arm in everyone if (mark := _mark(record, arm, metric)) is not None]
     if len(marks) < _FEWEST_MARKS or len({mark.x[0] for mark in marks}) < 2:  # noqa: PLR2004 - no trade-off to see
         return ()
@@ -129,7 +130,7 @@ def _against_time(record: Record) -> tuple[Figure, ...]:
             trade_off(marks, axis_label(metric)),
             "Quality against time for one input",
             "Bars are 95 % intervals; the teacher is a single model and has none. "
-            "Models of equal time are drawn side by side." + left_out(record, metric.name),
+            f"Models of equal time are drawn side by side.{rest}" + left_out(record, metric.name),
         ),
     )
 

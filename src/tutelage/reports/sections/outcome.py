@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
+from typing import TypeVar
 
 from tutelage.evaluation import Interval, mean_interval
 from tutelage.reports.figures import (
@@ -31,11 +33,28 @@ from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartD
 from tutelage.tasks import TASKS
 from tutelage.tasks.metrics import STANDARD
 
-MOST_DRAWN = 10
+_MOST_DRAWN = 10
+_Thing = TypeVar("_Thing")
 
 _OF_RESEMBLANCE = ("agreement", "kl", "acceptance_rate")  # which have sections of their own
 _MOST_ROWS, _MOST_BARS = 30, 30
 _HALF = 0.5  # an interval of a fraction that is wider to one side tells nothing
+
+
+def few_of(
+    every: Sequence[_Thing], always: Sequence[_Thing | None], most: int, what: str
+) -> tuple[list[_Thing], str]:
+    """Return at most so many things, in their order, some `always`; and the end of a caption."""
+    chosen = sorted(every, key=lambda each: each not in always)[:most]
+    left = counted(len(every) - len(chosen), f"further {what}")
+    caption = f" Not drawn: {left}." if len(chosen) < len(every) else ""
+    return [each for each in every if each in chosen], caption
+
+
+def arms_drawn(record: Record) -> tuple[list[ArmRecord], str]:
+    """Return the arms that figures show, with the primary one and its control: see `few_of`."""
+    primary = record.arm(record.primary)
+    return few_of(record.arms, (primary, control_of(record, primary.name)), _MOST_DRAWN, "arm")
 
 
 def look(record: Record, name: str) -> int:
@@ -212,17 +231,18 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
     """Return the seeds joined by lines, and the differences with both kinds of interval."""
     if len(record.seeds) < 2:  # noqa: PLR2004 - nothing to join
         return None
+    arms, rest = arms_drawn(record)
     columns = [
         (arm.name, [metric.scale * each for each in arm.values(metric.name)],
          look(record, arm.name))
-        for arm in record.arms[:MOST_DRAWN]
+        for arm in arms
     ]  # fmt: skip
     figures = [
         Figure(
             paired(columns, f"{axis_label(metric)}, on test data"),
             "Seed by seed",
             "A thin line joins the arms of one seed, which share initial weights and data order. "
-            "Bars are means.",
+            f"Bars are means.{rest}",
         )
     ]
     found = [against_control(record, arm.name) for arm in record.arms if not arm.is_control]

@@ -13,6 +13,7 @@ from tutelage.reports.numbers import (
     times,
 )
 from tutelage.reports.page import Figure, Row, Section, Table
+from tutelage.reports.sections.outcome import few_of
 from tutelage.reports.verdict import difference, metric_name, shown
 from tutelage.results.record import CandidateRecord, DecidingMetric, Record, SearchRecord
 
@@ -78,6 +79,8 @@ def _front(search: SearchRecord, metric: DecidingMetric) -> tuple[Figure, ...]:
     """Return quality against time, the teacher at zero."""
     scale = metric.scale
     known = [each for each in search.candidates if each.gain is not None]
+    chosen = [each for each in known if each.is_chosen]
+    few, rest = few_of(known, chosen, _MOST_DRAWN, "candidate")
     lines = [
         Line(
             f"{each.name}, chosen" if each.is_chosen else each.name,
@@ -87,7 +90,7 @@ def _front(search: SearchRecord, metric: DecidingMetric) -> tuple[Figure, ...]:
             [scale * (each.gain or 0.0)],
             look=1 + place,
         )
-        for place, each in enumerate(known[:_MOST_DRAWN])
+        for place, each in enumerate(few)
     ]
     if search.latencies:
         lines.insert(0, Line("teacher", [1000 * search.latencies[0].median], [0.0], look=0))
@@ -97,6 +100,6 @@ def _front(search: SearchRecord, metric: DecidingMetric) -> tuple[Figure, ...]:
             trade_off(lines, f"{metric_name(metric)}: {unit}"),
             "Quality on validation data against time",
             "Bars go down to the lower end of the 95 % interval. Each student is shown after its "
-            "longest training.",
+            f"longest training.{rest}",
         ),
     )

@@ -9,7 +9,7 @@ from typing import Any
 from tutelage.reports import figures
 from tutelage.reports.numbers import NONE, count, counted, significant
 from tutelage.reports.page import Figure, Section, Table
-from tutelage.reports.sections.outcome import MOST_DRAWN, look, metric_title
+from tutelage.reports.sections.outcome import arms_drawn, look, metric_title
 from tutelage.reports.verdict import axis_label, control_of, shown
 from tutelage.results.record import FRACTIONS, ArmRecord, Curve, Edge, Overlap, Record, Tuning
 from tutelage.tasks.metrics import STANDARD
@@ -27,18 +27,19 @@ _PACKAGES = {
 def curves_section(record: Record) -> Section | None:
     """Return the metrics of each epoch over optimizer steps."""
     if record.is_run:
-        drawn = _curves_of_run(record, record.arm(record.primary).trials[0].curves)
+        found = _curves_of_run(record, record.arm(record.primary).trials[0].curves)
         caption = "Values are logged once an epoch."
     else:
-        metric, drawn = record.metric, []
+        metric, found = record.metric, []
         if metric is not None:
             lines = _mean_curves(record, f"val/{metric.name}", metric.scale)
-            drawn += _figure(lines, "On validation data", axis_label(metric))
+            found += _figure(lines, "On validation data", axis_label(metric))
         lines = _mean_curves(record, "train/loss")
         note = "Losses of different objectives cannot be compared by their heights."
-        drawn += _figure(lines, "Training loss", "training loss", note, log=_spans_a_decade(lines))
+        found += _figure(lines, "Training loss", "training loss", note, log=_spans_a_decade(lines))
         caption = "Lines are means over seeds; shading spans the lowest to the highest seed."
-    return Section("Learning curves", figures=tuple(drawn), caption=caption) if drawn else None
+        caption += arms_drawn(record)[1]
+    return Section("Learning curves", figures=tuple(found), caption=caption) if found else None
 
 
 def _curves_of_run(record: Record, curves: dict[str, Curve]) -> list[Figure]:
@@ -93,7 +94,7 @@ def _name(key: str) -> str:
 def _mean_curves(record: Record, key: str, scale: float = 1.0) -> list[figures.Line]:
     """Return one curve of each arm: the mean and the range over seeds."""
     lines = []
-    for arm in record.arms[:MOST_DRAWN]:
+    for arm in arms_drawn(record)[0]:
         found = [trial.curves[key] for trial in arm.trials if key in trial.curves]
         if len(found) < len(arm.trials):
             continue
