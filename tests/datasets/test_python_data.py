@@ -54,10 +54,21 @@ def test_options_for_files_are_refused():
         load_data("data", {"train": SET, "val": "a.csv"}, load)
 
 
-def test_shares_of_data_without_a_length_are_refused():
-    class Stream(torch.utils.data.IterableDataset):
-        def __iter__(self):
-            return iter([])
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter([])
 
+
+def test_shares_of_data_without_a_length_are_refused():
     with pytest.raises(DataError, match="must have a length"):
         load_data("data", {"train": Stream(), "val": 0.1})
+
+
+def test_streams_are_not_joined_with_unlabelled_data():
+    with pytest.raises(DataError, match=r"`data.train` must be a map-style data set .* got Stream"):
+        load_data("data", {"train": Stream(), "unlabelled": torch.ones(3, 1)})
+
+
+def test_errors_name_data_by_its_type():
+    with pytest.raises(ArgumentError, match="got TensorDataset; leave it out"):
+        load_data("data", {"train": SET, "label": "y"})

@@ -156,8 +156,19 @@ def test_a_few_values_that_are_no_numbers_are_missing_and_told():
     found = labels([0.5, 1], ["2", "x", "inf", "?"], notes)
     assert np.array_equal(found, [2, np.nan, np.nan, np.nan], equal_nan=True)
     assert notes[0].startswith("2 labels in 'y' of a.csv are no numbers, such as 'x' in row 2")
+    with pytest.raises(DataError, match="where labels are lists"):
+        Targets.fit(content(p=[["a"]], q=[["b"]]), DataOptions(train="a", label=["p", "q"]))
     with pytest.raises(DataError, match="must be numbers, got 9 others, such as 'x'"):
         labels([0.5, 1], ["x"] * 9)
+
+
+def test_the_mark_of_decimals_is_that_of_the_training_data():
+    train, test = ["1.234,50 €", "99,00 €"], ["1.234 €", "12.000 €"]
+    assert labels(train, test, kind="values").tolist() == [1234, 12000]
+    given = content(p=train, q=["1,234.50", "2"])
+    found = Targets.fit(given, DataOptions(train="a", label=["p", "q"], kind="values"))
+    other = content(p=test, q=["1.234", "1,234"])
+    assert torch.allclose(found.encode(other, []), torch.tensor([[1234, 1.234], [12000, 1234]]))
 
 
 def test_misspelt_label_is_refused_with_the_nearest():

@@ -56,3 +56,11 @@ def test_lines_of_texts_have_no_labels(tmp_path):
     assert list(load_data("data", {"train": path}).train) == ["one", "two"]
     with pytest.raises(DataError, match=r"`label`: 'label' \(it has 'one'"):
         load_data("data", {"train": path, "label": "label"})
+
+
+def test_a_txt_file_with_a_column_of_texts_is_a_table(tmp_path):
+    path = write_lines(tmp_path / "a.txt", ["id\treview", "1\tgood", "2\tbad, really"])
+    assert list(load_data("data", {"train": path, "text": "review"}).train) == [
+        "good",
+        "bad, really",
+    ]

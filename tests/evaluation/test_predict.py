@@ -59,3 +59,11 @@ def test_a_model_that_refuses_the_inputs_is_named():
 def test_outputs_in_an_order_that_nobody_knows_are_refused():
     with pytest.raises(DataError, match=r"order that is known.* a DataLoader with RandomSampler"):
         predict(nn.Linear(4, 2), DataLoader(SET, 4, shuffle=True))
+    for _ in range(6):  # two of two examples are often in the same order
+        with pytest.raises(DataError, match="RandomSampler"):
+            predict(nn.Linear(4, 2), DataLoader(TensorDataset(X[:2]), 1, shuffle=True))
+
+
+def test_outputs_are_in_the_order_of_a_sampler_that_draws_nothing():
+    outputs = predict(nn.Flatten(), DataLoader(SET, 2, sampler=[3, 1, 0]))
+    assert torch.equal(outputs, X[[3, 1, 0]])

@@ -11,7 +11,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from tutelage.data import randomness
 from tutelage.data.fingerprint import content
@@ -20,6 +28,7 @@ from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError
 from tutelage.signals import Batch, IndexedExample
 
+_DRAWN = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 _READ = 1000
 """Batches of which the order is read twice."""
 
@@ -323,15 +332,18 @@ def used_rows(data: object, length: int) -> np.ndarray:
 def shuffling_sampler(loader: DataLoader[Any]) -> str | None:
     """Return the class of the sampler by which the order of a loader may change; None for none.
 
-    A batch sampler of the user's own is read twice, under two seeds, without loading examples. Of
-    an iterable data set the order cannot be known.
+    A sampler of the user's own is read twice, under two seeds, without loading examples. Of an
+    iterable data set the order cannot be known.
     """
     if isinstance(loader.dataset, IterableDataset):
         return None
     own: Any = loader.batch_sampler
     if own is None or type(own) is BatchSampler:
-        sampler = loader.sampler if own is None else own.sampler
-        return None if type(sampler) is SequentialSampler else type(sampler).__name__
+        own = loader.sampler if own is None else own.sampler
+    if type(own) is SequentialSampler:
+        return None
+    if isinstance(own, _DRAWN):
+        return type(own).__name__
     orders = []
     with randomness.preserved():
         for seed in range(2):

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
 from tutelage.data import as_dataset, unlabelled
+from tutelage.data.sets import is_map_style
 from tutelage.datasets.options import DataOptions
 from tutelage.datasets.partition import partition
 from tutelage.datasets.splits import Splits
@@ -42,9 +43,11 @@ def splits_of_python(
     of_tables = ("group", "column", "stratified")
     given += [f"split.{name}" for name in of_tables if getattr(options.split, name)]
     if given:
+        train = options.train
+        got = repr(train) if isinstance(train, str) else type(train).__name__
         raise ArgumentError(
-            f"`{argument}.{given[0]}` is for data in files, got {options.train!r}; leave it out "
-            "and let the data set yield (input, label)"
+            f"`{argument}.{given[0]}` is for data in files, got {got}; leave it "
+            "out and let the data set yield (input, label)"
         )
     sets = {
         name: _loaded(f"{argument}.{name}", each, load) for name, each in options.sources.items()
@@ -53,6 +56,12 @@ def splits_of_python(
         sets |= _shares(argument, sets["train"], options.shares, options.split.seed)
     labelled, more = sets["train"], sets.pop("unlabelled", None)
     if more is not None:
+        if not is_map_style(labelled):
+            raise DataError(
+                f"`{argument}.train` must be a map-style data set (with __len__ and __getitem__) "
+                f"beside `unlabelled`, got {type(labelled).__name__}; let it yield the unlabelled "
+                "examples too, marked by −100 (NaN for values)"
+            )
         sets["train"] = ConcatDataset([labelled, _without_labels(more, labelled)])
     sizes = [f"{len(each):,} for {name}" for name, each in sets.items() if hasattr(each, "__len__")]
     return Splits(**sets, labelled=labelled, described=f"data sets of Python: {', '.join(sizes)}")

@@ -89,7 +89,9 @@ def _is_text(options: DataOptions) -> bool:
     if options.read or options.columns:
         return False
     trained = str(options.train).lower().endswith(".txt")
-    return options.label is None if trained else options.text is not None
+    if trained:
+        return (options.label, options.text, options.image) == (None, None, None)
+    return options.text is not None
 
 
 def _lines(argument: str, path: Path) -> Content:

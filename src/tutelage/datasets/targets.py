@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.datasets.cells import as_text, is_mark, numbers_of, places, plain
+from tutelage.datasets.cells import as_text, decimal_mark, is_mark, numbers_of, places, plain
 from tutelage.datasets.columns import factorized
 from tutelage.datasets.content import Content, few
 from tutelage.datasets.options import DataOptions, Kind
@@ -34,6 +34,7 @@ class Targets:
         kind: Of labels.
         classes: The names of the classes, or of the binary labels.
         listed: Whether a cell is a list of the binary labels that are true.
+        decimals: Of values the mark before decimals in each column, None where it is no text.
         note: How the kind was inferred, where it may be meant otherwise.
     """
 
@@ -41,6 +42,7 @@ class Targets:
     kind: Kind
     classes: tuple[str, ...] = ()
     listed: bool = False
+    decimals: tuple[str | None, ...] = ()
     note: str = ""
 
     @classmethod
@@ -60,8 +62,8 @@ class Targets:
             return cls(names, kind, classes or in_order(found), listed=lists)
         if lists or (len(names) > 1 and kind in ("classes", "tags")):
             raise DataError(
-                f"`label` must be one column of one label each where labels are {kind}, got "
-                f"{some_of(map(repr, names))} of {content.name}; leave `kind` out for lists of "
+                f"`label` must be one column of one label each where labels are {kind or 'lists'}, "
+                f"got {some_of(map(repr, names))} of {content.name}; leave `kind` out for lists of "
                 "binary labels, or, for a tag for each word, write kind: tags"
             )
         if kind is None and classes is not None and len(names) == 1:
@@ -83,7 +85,9 @@ class Targets:
             )
         elif kind == "binary":
             classes = names
-        return cls(names, kind, classes or (), note=note)
+        marks = (None if each.dtype.kind in "iuf" else decimal_mark(each) for each in present)
+        decimals = tuple(marks) if kind == "values" else ()
+        return cls(names, kind, classes or (), decimals=decimals, note=note)
 
     def encode(self, content: Content, notes: list[str]) -> Tensor:
         """Return labels: class ids or binary labels (−100 where missing), or values (NaN).
@@ -109,7 +113,7 @@ class Targets:
         rows, values = factorized(content.column("label", name))
         absent = np.array([*map(is_mark, values)], dtype=bool)
         if self.kind == "values":
-            numbers = numbers_of(values)
+            numbers = numbers_of(values, self.decimals[self.names.index(name)])
             found = np.where(np.isfinite(numbers), numbers, np.nan)
         elif self.kind == "binary":
             found = np.array([_yes_no(each) for each in values], dtype=float)
