@@ -148,6 +148,16 @@ def test_repr_shows_how_to_write_it():
     )
 
 
+@pytest.mark.parametrize("settings", [np.array([1.0, 2.0]), torch.tensor([1.0, 2.0])])
+def test_repr_leaves_arrays_out(settings):
+    class Weighed(Given):
+        def __init__(self, settings, alpha=1.0):
+            super().__init__(1.0)
+            self.settings = self.alpha = settings
+
+    assert repr(Weighed(settings)) == "Weighed()"
+
+
 def test_wants_of_a_sum_are_the_union():
     assert (0.1 * HardLabels()).wants == Wants(student=OUTPUT, labels=True)
     assert (HardLabels() + SoftTargets()).wants == Wants(OUTPUT, OUTPUT, labels=True)

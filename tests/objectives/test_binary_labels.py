@@ -212,3 +212,9 @@ def test_a_mixed_example_is_weighted_between_its_two_labels(fractions):
     expected = expected + (1 - fraction) * binary_labels(logits, partner, 0.1)
     torch.testing.assert_close(ours[:3], expected[:3])
     assert ours[3] == 0
+
+
+def test_weights_of_another_number_of_labels_are_refused():
+    with pytest.raises(ModelError, match=r"`positive_weight` must .* 3 labels, got 2"):
+        BinaryLabels(positive_weight=[1, 2])(torch.zeros(2, 3), labels=torch.zeros(2, 3))
+    assert BinaryLabels(positive_weight=[2])(torch.zeros(2, 3), labels=torch.ones(2, 3)).ndim == 1

@@ -160,6 +160,17 @@ class TestRuns:
             found = compiled.student.state_dict()[name]
             torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-4)
 
+    def test_a_sum_compiles_its_terms(self):
+        compiled = tl.SoftTargets(2)
+        compiled.compile(backend="aot_eager")
+        both = tl.RowMean(0.5 * tl.HardLabels() + compiled)
+        assert [bool(each._compiled_call_impl) for each in both.objectives] == [False, True]
+        both.compile(backend="aot_eager")
+        model = nn.Sequential(nn.Linear(6, 5), nn.Unflatten(1, (1, 5)))
+        batch = Batch(normal(0, 4, 6), torch.arange(4).reshape(4, 1))
+        tl.Distiller(model, copy.deepcopy(model), both)(batch)
+        assert graphs() == 2
+
     def test_what_torch_compile_returns_is_no_objective(self):
         with pytest.raises(tl.ArgumentError, match=r"objective\.compile\(\)"):
             self.distill(torch.compile(tl.SoftTargets(4)))

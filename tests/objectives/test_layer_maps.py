@@ -283,3 +283,15 @@ def test_a_call_of_what_is_not_built_says_what_to_do(objective):
     side = Signals(torch.zeros(2, 3))
     with pytest.raises(ArgumentError, match=r"call build\(student, teacher\) with the signals"):
         objective(side, side, Batch(torch.zeros(2, 1)))
+
+
+@pytest.mark.parametrize("widths", [(6, 8), (8, 6)])
+def test_heads_that_do_not_divide_a_width_are_refused_with_both(widths):
+    student, teacher = (torch.zeros(2, 3, width) for width in widths)
+    with pytest.raises(tl.ModelError, match=r"`relation_heads` must divide .* got 4 for"):
+        tl.objectives.minilmv2(student, teacher, relation_heads=4)
+
+
+def test_as_many_parts_of_both_sides_are_required():
+    with pytest.raises(ArgumentError, match=r"`student_parts` and `teacher_parts` must .* 3 and 1"):
+        tl.MiniLMv2({"attention": "attention"}, teacher_parts=["qkv"])

@@ -103,6 +103,30 @@ def test_it_is_the_limit_of_ever_lower_logits(objective):
         torch.testing.assert_close(found, expected, rtol=2e-2, atol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [6, 1])
+@pytest.mark.parametrize("objective", [*DIVERGENCES, tl.ReverseKL(), tl.DIST()], ids=repr)
+def test_a_class_that_both_sides_rule_out_counts_for_nothing(objective, batch):
+    """Value and gradient are those of the other classes alone, where classes are summed over."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, batch, 5, generator=generator).index_fill(
+        2, torch.tensor([4]), -INF
+    )
+    labels = torch.arange(batch) % 3
+
+    def loss(classes):
+        own = student[:, :classes].clone().requires_grad_()
+        signals = tl.Signals(own), tl.Signals(teacher[:, :classes])
+        values = objective(*signals, tl.Batch(own, labels))
+        [gradient] = torch.autograd.grad(values.sum(), own)
+        return values.detach(), gradient[:, :4], gradient[:, 4:]
+
+    *found, beyond = loss(5)
+    assert all(each.isfinite().all() for each in found)
+    assert not beyond.any()
+    if not isinstance(objective, tl.DIST):  # which is a mean over the classes
+        torch.testing.assert_close(found, list(loss(4)[:2]))
+
+
 class Masked(nn.Linear):
     """A classifier of 4 classes that rules out the last."""
 

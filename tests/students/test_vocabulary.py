@@ -383,3 +383,19 @@ class TestRefused:
         model = Biased(llama(byte_level()).config).eval()
         with pytest.raises(tl.ModelError, match="must return the same for the same tokens"):
             prune_vocabulary(model, byte_level(), TASK)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_is_not_taken_for_one(self, dtype):
+        """An output layer of another size may round the other way, as on GPUs."""
+
+        class Rounded(LlamaForCausalLM):
+            def forward(self, *args, **kwargs):
+                found = super().forward(*args, **kwargs)
+                if found.logits.shape[-1] == self.config.vocab_size < whole.vocab_size:
+                    found.logits = torch.nextafter(found.logits, torch.full_like(found.logits, 9))
+                return found
+
+        whole = llama(byte_level()).config
+        model = Rounded(whole).to(dtype).eval()
+        model.lm_head.weight.data.mul_(100)
+        assert prune_vocabulary(model, byte_level(), TASK).model.dtype == dtype

@@ -47,7 +47,7 @@ def binary_labels(
     Raises:
         DataError: The labels have the wrong dtype, shape or range (on the CPU; on other devices the
             value is NaN where the range is wrong).
-        ModelError: The logits are not `[batch, labels]`.
+        ModelError: The logits are not `[batch, labels]`, or there are not as many weights.
 
     >>> logits = torch.zeros(2, 3)
     >>> binary_labels(logits, torch.tensor([[1, 0, -100], [-100, -100, -100]]))
@@ -61,6 +61,11 @@ def binary_labels(
     weight = None
     if positive_weight is not None:
         weight = torch.as_tensor(positive_weight, dtype=logits.dtype, device=logits.device)
+        if weight.ndim and len(weight) not in (1, logits.shape[1]):
+            raise ModelError(
+                f"`positive_weight` must have one weight for each of {logits.shape[1]} labels, got "
+                f"{len(weight)}; give a number, or as many as the model has outputs"
+            )
     losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weight)
     return losses.masked_fill(~known, 0).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 

@@ -92,7 +92,9 @@ def _columns(probabilities: Tensor, logits: Tensor) -> Tensor:
     if can_sync(largest) and largest.amin() > _RARE:
         return probabilities
     logs = logits.log_softmax(dim=1)
-    return (logs - logs.detach().amax(dim=0)).exp()
+    # At least the lowest number, for a class that all examples rule out: −∞ minus −∞ is NaN.
+    highest = logs.detach().amax(dim=0).clamp(min=torch.finfo(logs.dtype).min)
+    return (logs - highest).exp()
 
 
 def _distance(student: Tensor, teacher: Tensor, dim: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage._checks import integer
-from tutelage.errors import ModelError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers.resolution import fitting
 from tutelage.objectives._layers import LayerObjective, checked_map, mean_of_positions
 from tutelage.objectives._tensors import at_least_float32, full_precision, kl_divergence
@@ -37,7 +37,7 @@ def minilmv2(
         `[batch]`, in nats, zero or more.
 
     Raises:
-        ModelError: The tokens are not the same.
+        ModelError: The tokens are not the same, or the heads do not divide a width.
 
     >>> import torch
     >>> teacher = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]])
@@ -49,6 +49,12 @@ def minilmv2(
             "queries, keys or values of student and teacher must be [batch, tokens, d] of the same "
             f"tokens, got {list(student.shape)} (student) and {list(teacher.shape)} (teacher); "
             "choose the linear layers that make them"
+        )
+    widths = student.shape[2], teacher.shape[2]
+    if any(each % relation_heads for each in widths):
+        raise ModelError(
+            f"`relation_heads` must divide the widths of both sides, got {relation_heads} for "
+            f"{widths[0]} (student) and {widths[1]} (teacher); pass a common divisor"
         )
     mask = fitting(mask, student)
     with full_precision(student):
@@ -88,8 +94,8 @@ class MiniLMv2(LayerObjective):
         ignored.
 
     Raises:
-        ArgumentError: The map is empty or has invalid layer paths, or `relation_heads` is no
-            positive integer.
+        ArgumentError: The map is empty or has invalid layer paths, the sides have different numbers
+            of parts, or `relation_heads` is no positive integer.
     """
 
     def __init__(
@@ -99,6 +105,12 @@ class MiniLMv2(LayerObjective):
         student_parts: Sequence[str] = _PARTS,
         teacher_parts: Sequence[str] = _PARTS,
     ) -> None:
+        parts = len(student_parts), len(teacher_parts)
+        if parts[0] != parts[1]:
+            raise ArgumentError(
+                "`student_parts` and `teacher_parts` must name as many layers, which learn from "
+                f"each other in this order, got {parts[0]} and {parts[1]}; name both"
+            )
         super().__init__(
             {
                 f"{student}.{ours}": f"{teacher}.{theirs}"

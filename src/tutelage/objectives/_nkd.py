@@ -46,8 +46,9 @@ def nkd(
     others_q, others_p = (
         F.log_softmax(without_true(side / temperature, columns), dim=1) for side in (z, v)
     )
-    others = (others_p.exp() * others_q).sum(dim=1) * temperature**2
-    return torch.where(known, -log_p.exp() * log_q - gamma * others, 0.0)
+    # A class that the teacher rules out counts for nothing, also where log q is −∞.
+    others = (others_p.exp() * others_q).masked_fill(others_p == -torch.inf, 0).sum(dim=1)
+    return torch.where(known, -log_p.exp() * log_q - gamma * others * temperature**2, 0.0)
 
 
 class NKD(Divergence):

@@ -12,7 +12,7 @@ from inspect import Parameter, signature
 from itertools import chain, count
 from operator import or_
 from types import FunctionType
-from typing import Literal, Protocol, cast, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -295,6 +295,11 @@ class WeightedSum(Objective):
         reading = [each for each in objectives if each.wants.student.output]
         return (reading or objectives)[0].prediction(output)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile each term, with the arguments of `torch.compile`: they are called one by one."""
+        for term in self.terms():
+            term.objective.compile(*args, **kwargs)
+
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the weighted sum of the terms' values, `[batch]`."""
         values = [
@@ -352,6 +357,8 @@ class RowMean(WeightedSum):
                 )
             each = copy.copy(term.objective)  # with the same parameters
             each.weight_by_rows = True
+            if term.objective._compiled_call_impl:  # noqa: SLF001 - a copy leaves it out
+                each.compile()
             weighted.append((term.weight, each))
         super().__init__(weighted)
         self._of_one = not isinstance(objective, WeightedSum)
@@ -394,14 +401,15 @@ def _times(first: Schedule, second: Schedule) -> Schedule:
 def _shown(argument: Parameter, value: object) -> str:
     """Return an argument as text; empty if it is off, or has no short text, such as a module."""
     name = argument.name
-    if value is None or (value == argument.default and (not value or isinstance(value, bool))):
-        return ""
     if isinstance(value, (dict, Objective)):
         return repr(value)
     if isinstance(value, FunctionType):
         return f"{name}={value.__name__}"
-    text = f"{value:g}" if isinstance(value, float) else repr(value)
-    return f"{name}={text}" if isinstance(value, (str, int, float, tuple, Schedule)) else ""
+    if not isinstance(value, (str, int, float, tuple, Schedule)):  # arrays compare by element
+        return ""
+    if value == argument.default and (not value or isinstance(value, bool)):
+        return ""
+    return f"{name}={f'{value:g}' if isinstance(value, float) else repr(value)}"
 
 
 def _term_name(class_name: str) -> str:

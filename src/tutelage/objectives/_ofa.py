@@ -41,7 +41,9 @@ def ofa(student: Tensor, teacher: Tensor, labels: Tensor, epsilon: float = 1.5) 
     # (1 + p)^ε − 1, exact for small p.
     true = (log_p.gather(1, columns).exp().log1p() * epsilon).expm1()
     target = (log_p * epsilon).exp().scatter(1, columns, true)
-    return torch.where(known, -(target * log_q).sum(dim=1), 0.0)
+    # A class that the teacher rules out counts for nothing, also where log q is −∞.
+    terms = (target * log_q).masked_fill(target == 0, 0)
+    return torch.where(known, -terms.sum(dim=1), 0.0)
 
 
 class OFA(OutputObjective):

@@ -205,7 +205,9 @@ def _check(model: Any, pruned: Pruned[Any], texts: list[str]) -> None:
         if whole.shape != ours.shape:
             whole = whole[..., pruned.ids.to(device)]
         scale = whole.abs().max().clamp(min=1).item()
-        if not torch.allclose(whole.float(), ours.float(), rtol=0, atol=_CLOSE * scale):
+        # A layer of another size may round another way, which bfloat16 shows.
+        close = max(_CLOSE, 4 * torch.finfo(whole.dtype).eps) * scale
+        if not torch.allclose(whole.float(), ours.float(), rtol=0, atol=close):
             raise ModelError(
                 f"the smaller {type(model).__name__} must return the same for the same tokens, got "
                 f"another output, by up to {(whole - ours).abs().max().item():.3g}; it has further "
