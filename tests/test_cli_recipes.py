@@ -36,6 +36,16 @@ def as_json(*arguments):
     return found.exit_code, json.loads(found.stdout)
 
 
+@pytest.mark.usefixtures("job")
+def test_names_of_metrics_are_not_markup(monkeypatch):
+    metrics = {"student": {"[/x]/accuracy": 0.5, "[north]/accuracy": 1.0}}
+    monkeypatch.setattr(tl.Recipe, "evaluate", lambda *_: metrics)
+    found = invoke("evaluate", "job.yaml")
+    assert found.exit_code == 0
+    assert "[/x]/accuracy" in found.stdout
+    assert "[north]/accuracy" in found.stdout
+
+
 def test_distill_then_evaluate(job):
     done = invoke("distill", "job.yaml", "--set", "training.epochs=1")
     assert done.exit_code == 0, done.output

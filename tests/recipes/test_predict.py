@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import tutelage as tl
@@ -110,6 +111,34 @@ def test_an_embedding_of_labelled_rows_is_not_read_as_classes(job):
     recipe.run()
     found = recipe.predict("train.csv", "out.csv")
     assert [*found.columns][3:] == [f"prediction {each}" for each in ("high", "low", "mid")]
+
+
+@pytest.mark.usefixtures("frame")
+def test_a_student_of_the_data_starts_from_given_weights(job):
+    (job / "job.py").write_text(LOGIT.replace("features, 1", "features, 3"))
+    weights = {"weight": torch.full((3, 3), 2.0), "bias": torch.ones(3)}
+    torch.save(weights, job / "weights.pt")
+    recipe = tl.Recipe(BASE | {"student": "job.py:student@weights.pt", "thresholds": 0})
+    student = recipe._job().load().student()
+    assert all(
+        torch.equal(each, weights[name]) for name, each in student.wrapped.state_dict().items()
+    )
+
+
+@pytest.mark.usefixtures("frame")
+def test_predictions_of_predictions_have_names_of_their_own():
+    recipe = tl.Recipe(BASE | {"training": {"epochs": 1}})
+    recipe.run()
+    file = "train.csv"
+    for number in range(4):
+        found = recipe.predict(file, f"{number}.jsonl", teacher=True)
+        assert found.columns.is_unique
+        file = f"{number}.csv"
+        found.to_csv(file, index=False)
+    names = [each for each in found.columns if each.endswith("prediction")]
+    assert names[:2] == ["prediction", "teacher prediction"]
+    assert names[2:4] == ["student prediction", "new teacher prediction"]
+    assert names[4:6] == ["new student prediction", "new new teacher prediction"]
 
 
 @pytest.mark.usefixtures("frame")

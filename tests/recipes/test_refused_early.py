@@ -7,6 +7,7 @@ from recipe_sources import RECIPE
 from tutelage.recipes.reading import parse
 
 TABLE = {"train": "rows.csv", "label": "c"}
+ROWS = "a,b,c\n" + "\n".join(f"{i},{i % 3},{i % 2}" for i in range(40))
 LONG, ZERO = "x" * 5000, "a\0b"
 
 
@@ -27,9 +28,17 @@ LONG, ZERO = "x" * 5000, "a\0b"
     ],
 )
 def test_absurd_values_are_refused(job, changes):
-    (job / "rows.csv").write_text("a,b,c\n" + "\n".join(f"{i},{i % 3},{i % 2}" for i in range(40)))
+    (job / "rows.csv").write_text(ROWS)
     with pytest.raises(tl.TutelageError):
         tl.Recipe(dict(parse(RECIPE, "r").values) | changes).run()
+
+
+def test_an_override_is_named_once(job):
+    (job / "rows.csv").write_text(ROWS)
+    student, data = "student={mlp: {hidden: [-1]}}", "data={train: rows.csv, label: c}"
+    with pytest.raises(tl.RecipeError) as raised:
+        tl.Recipe.from_file("job.yaml", ["teacher=", student, data]).run()
+    assert str(raised.value).startswith(f"--set {student}: `hidden` must")
 
 
 def test_stored_targets_of_transformed_inputs_are_refused_before_the_teacher_runs(job):

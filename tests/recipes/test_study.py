@@ -90,6 +90,15 @@ def test_a_study_is_as_long_as_the_training(monkeypatch, given, epochs, steps):
     assert (calls[0].get("epochs"), calls[0]["training"].steps) == (epochs, steps)
 
 
+@pytest.mark.usefixtures("job")
+def test_metrics_of_a_study_may_be_classes(monkeypatch):
+    calls = []
+    monkeypatch.setattr(study_recipe, "study", lambda *_, **given: calls.append(given))
+    study = {"metrics": {"overlap": "MeanIoU"}}
+    tl.Recipe(dict(parse(RECIPE, "r").values) | {"study": study}).study()
+    assert isinstance(calls[0]["metrics"]["overlap"], tl.evaluation.MeanIoU)
+
+
 @pytest.mark.parametrize("where", ["arm", "study"])
 def test_a_map_of_one_student_is_refused_where_several_are_tried(job, where):
     sweep = "sweep: {student: [{every_nth_layer: 2}, {every_nth_layer: 3}]}\n"

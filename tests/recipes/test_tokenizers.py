@@ -186,3 +186,20 @@ def test_what_does_not_fit_is_refused(changes, words):
     recipe = tl.Recipe(values)
     with pytest.raises(tl.TutelageError, match=words):
         recipe.study() if "study" in changes else recipe.run()
+
+
+def test_a_teacher_of_the_students_tokens_is_evaluated_too(models):
+    student = {"every_nth_layer": 2}
+    changes = {"teacher": "hf:student", "student": student, "objective": {"SoftTargets": 1}}
+    recipe = tl.Recipe(VALUES | changes)
+    before = recipe.evaluate("val")["teacher"]
+    recipe.run()
+    after = recipe.evaluate("val")
+    assert after["teacher"] == before
+    assert [*after] == ["teacher", "student"]
+    rows = [each["input_ids"] for each in tokens(VAL)]
+    losses = [models[0](each[None]).logits[0, :-1].log_softmax(1) for each in rows]
+    picked = [
+        -loss.gather(1, each[1:, None])[:, 0] for loss, each in zip(losses, rows, strict=True)
+    ]
+    assert before["perplexity"] == pytest.approx(torch.cat(picked).mean().exp().item(), rel=1e-4)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tutelage.cli.screen import AsJson, command_output
 from tutelage.errors import ArgumentError
@@ -145,7 +146,7 @@ def evaluate(
         table = Table(f"on {on}", *metrics, box=None)
         for name in dict.fromkeys(name for each in metrics.values() for name in each):
             values = [each.get(name) for each in metrics.values()]
-            table.add_row(name, *("" if each is None else f"{each:.4f}" for each in values))
+            table.add_row(Text(name), *("" if each is None else f"{each:.4f}" for each in values))
         Console().print(table)
 
 

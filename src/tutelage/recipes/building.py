@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ from tutelage.recipes.signatures import (
     target_of,
 )
 from tutelage.references.python_object import find, load
+from tutelage.references.reference import code_in
+from tutelage.references.weights import load_weights, read_weights
 from tutelage.schedules import Schedule
 from tutelage.store import manifest
 from tutelage.students import Kept
@@ -116,7 +118,8 @@ class Builder:
         try:
             yield
         except TutelageError as error:
-            if str(error).startswith(self.document.source) or len(error.args) != 1:
+            located = str(error).startswith((self.document.source, "--set "))
+            if located or len(error.args) != 1:
                 raise
             kind = RecipeError if isinstance(error, ArgumentError) else type(error)
             raise kind(f"{where}: {error}") from error
@@ -381,16 +384,19 @@ class Builder:
         it is given prepared ones), `outputs`, and `data`, the recipe's `Splits`. `outputs` is the
         number of outputs that another model must have; None for those that it has.
         """
-        if not is_python(reference):
+        code = code_in(reference)
+        found: Any = None if code is None else find(argument, code)
+        is_function = inspect.isroutine(found) or isinstance(found, (type, partial))
+        if is_function and not _parameters_of(found).isdisjoint(_FROM_DATA):
+            weights = reference.removeprefix(f"{code}@") if reference != code else None
+            make = found if weights is None else with_weights(argument, found, weights)
+            return self._made_by(argument, make)
+        if reference != code:  # of another library, or a module with weights
             return partial(
                 references.load_model, argument, reference, classes=outputs, trust=self.trust
             )
-        found: Any = find(argument, reference)
         if isinstance(found, nn.Module):
             return partial(deepcopy, found)
-        is_function = inspect.isroutine(found) or isinstance(found, (type, partial))
-        if is_function and not _parameters_of(found).isdisjoint(_FROM_DATA):
-            return self._made_by(argument, found)
         return partial(load, argument, reference)
 
     def _made_by(
@@ -451,6 +457,20 @@ def following(
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """Return the scheduler that multiplies the learning rate by a schedule over all steps."""
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / max(1, steps)))
+
+
+def with_weights(
+    argument: str, function: Callable[..., Any], path: str
+) -> Callable[..., nn.Module]:
+    """Return a function that makes a model with the weights of a file."""
+
+    @wraps(function)
+    def make(*given: Any, **named: Any) -> nn.Module:
+        model = as_module(argument, function(*given, **named), f"with the weights of {path}")
+        load_weights(model, read_weights(Path(path).expanduser()), path)
+        return model
+
+    return make
 
 
 def _dry_run(make: Any, scheduler: MakeScheduler | None = None) -> None:

@@ -150,16 +150,20 @@ class Job:
         if self.live_teacher is not None and columns is not None and model.thresholds:
             found = thresholds_by_name(self.live_teacher, columns, model.thresholds)
             build.thresholds = {name: each for name, each in found.items() if each}
-        for settings in (self.settings, self.fine_tuning):
-            # Metrics that are classes; an argument `names` is the data's classes.
-            for name, each in dict(settings.get("metrics") or {}).items():
-                if isinstance(each, type):
-                    named = {"names": self.data.classes} if "names" in parameters(each) else {}
-                    settings["metrics"] = {**settings["metrics"], name: each(**named)}
+        self.settings, self.fine_tuning = map(self.made, (self.settings, self.fine_tuning))
         # What a fine-tuned teacher's layers do with examples is not what they did before.
         if teacher and not uses_teacher(model.student, examples=True):
             self.map_layers(self.live_teacher)
         return self
+
+    def made(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Return settings whose metrics are functions; classes of them may need class names."""
+        metrics = dict(settings.get("metrics") or {})
+        for name, each in metrics.items():
+            if isinstance(each, type):
+                named = {"names": self.data.classes} if "names" in parameters(each) else {}
+                metrics[name] = each(**named)
+        return settings | ({"metrics": metrics} if metrics else {})
 
     def _find_tokens(self) -> None:
         """Find how texts become the student's tokens, if it is a language model of `hf:`."""

@@ -88,7 +88,7 @@ def carry_out_study(job: Job) -> Study:
             report=ReportOptions(**report),
             out=job.out / "study",
             groups=data.groups,
-            **shared | build.arguments(given, ("study",), omit=special),
+            **shared | job.made(build.arguments(given, ("study",), omit=special)),
         )
 
 

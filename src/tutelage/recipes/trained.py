@@ -36,7 +36,7 @@ from tutelage.recipes.teacher_check import sample_of
 from tutelage.studies.eval_data import read_eval_data
 from tutelage.tasks import TASKS, infer_task
 from tutelage.tasks.token_scores import BATCH_OF_TEXTS
-from tutelage.teachers import Teacher, as_teacher
+from tutelage.teachers import Retokenized, Teacher, as_teacher
 from tutelage.wants import OUTPUT
 
 if TYPE_CHECKING:
@@ -139,7 +139,13 @@ def evaluate_models(  # noqa: C901 - one after the other
     teacher = next((models[name] for name in reversed(models) if name != "student"), None)
     texts = any(generates(each) for model in models.values() for each in model.modules())
     source = as_source(split, data, BATCH_OF_TEXTS if texts else _batch_size(job))
-    if next(iter(source.epoch(0))).labels is None:
+    if texts:  # whose labels are the next tokens, of which some teachers say nothing
+        models = {
+            name: each
+            for name, each in models.items()
+            if name == "student" or (each.modules() and not isinstance(each, Retokenized))
+        }
+    elif next(iter(source.epoch(0))).labels is None:
         models = {name: each for name, each in models.items() if name == "student" and teacher}
     if not models:
         raise DataError(
@@ -194,7 +200,7 @@ def predict_file(job: Job, file: str, out: Path, *, teacher: bool = False) -> pd
     Of classes these are `prediction` and `probability CLASS`, of binary labels `probability LABEL`,
     of values `prediction LABEL` in the units of the labels, of tags of words `prediction` with a
     tag for each word. Those of the teacher have `teacher` in front, those of the student `student`
-    where the file has such a column.
+    where the file has such a column; where it has that too, `new` is in front.
 
     Args:
         job: Of the recipe.
@@ -226,8 +232,9 @@ def predict_file(job: Job, file: str, out: Path, *, teacher: bool = False) -> pd
     table = frame
     for name, model in chosen.items():
         columns = _predictions(job, model, examples)
-        twice = not name and any(each in map(str, frame.columns) for each in columns)
-        prefix = "student " if twice else name
+        taken, prefix = set(map(str, table.columns)), name
+        while any(f"{prefix}{each}" in taken for each in columns):
+            prefix = f"new {prefix}" if prefix else "student "
         columns = {f"{prefix}{each}": values for each, values in columns.items()}
         table = pd.concat([table, pd.DataFrame(columns, index=frame.index)], axis=1)
 
