@@ -38,6 +38,7 @@ def training_data(kind):
     return {
         "tensors": examples,
         "mixed": examples,
+        "unused": examples,
         "selective": examples,
         "compiled": examples,
         "kept": examples,
@@ -66,12 +67,23 @@ def selective_by_class():
     return ByClass(4)
 
 
+class WithoutLast(nn.Sequential):
+    """Does not use its last layer, as encoders that are pooled otherwise their own pooling."""
+
+    def forward(self, inputs):
+        for layer in list(self)[:-1]:
+            inputs = layer(inputs)
+        return inputs
+
+
 def run(kind, out):
     torch.manual_seed(7)
     teacher, student = nn.Linear(6, 5), nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 5))
     patience = None
     if kind == "norms":  # batch statistics differ between processes, decisions must not
         student, patience = nn.Sequential(nn.BatchNorm1d(6, momentum=0.5), nn.Linear(6, 5)), 2
+    if kind == "unused":
+        student = WithoutLast(*student, nn.Linear(5, 5))
     soft = tl.SoftTargets(4)
     if kind == "selective":  # groups close and open by the validation figures of the main process
         soft = selective_by_class()

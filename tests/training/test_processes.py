@@ -9,7 +9,7 @@ import torch
 from children import PROGRAMS, Child, start_two
 from compiling import has_compiler, needs_compiler
 
-ALIKE = ["tensors", "set", "loader", "stream", "mixed", "selective"]
+ALIKE = ["tensors", "set", "loader", "stream", "mixed", "selective", "unused"]
 VALIDATED = ["tensors", "set", "sampler", "subset", "stream", "loader"]
 
 
@@ -32,6 +32,7 @@ def together(tmp_path_factory):
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "find_unused_parameters" not in done.stderr  # which PyTorch advises against
     return torch.load(results, weights_only=True)
 
 

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tutelage.data import Source, as_source, transformed
+from tutelage.data import Source, as_source, randomness, transformed
 from tutelage.errors import ArgumentError, DataError, TutelageError
 from tutelage.evaluation import evaluate
 from tutelage.evaluation.evaluate import Evaluation
@@ -56,8 +56,7 @@ class Loop:
         held = (each for group in self.setup.optimizer.param_groups for each in group["params"])
         # Those of the optimizer may be more, such as one that a function of the user's names.
         self._cleared = list(dict.fromkeys([*self._parameters, *held]))
-        for each in self._cleared:  # what is left of a backward pass before the run
-            each.grad = None
+        self._clear_gradients()  # what is left of a backward pass before the run
         self._several = accelerator.num_processes > 1
         self._batches: Iterator[list[Batch]] | None = None  # of the present pass over the data
         self._part: int | None = None  # steps of an epoch that ends before the data does
@@ -69,11 +68,12 @@ class Loop:
         self._rates: Callable[[], AbstractContextManager[None]] = nullcontext
         if isinstance(self.settings.optimizer, ByPart):
             self._rates = lambda: scaled_rates(self.setup.optimizer)
-        if not self.distiller.objective.wants.student.output:
-            # What lies behind the last layer that is wanted does not run and gets no gradient.
-            unused: Any = DistributedDataParallelKwargs(find_unused_parameters=True)
-            accelerator.ddp_handler = unused
-        self.model = accelerator.prepare(self.distiller)
+        # With DDP it is wrapped in the first step, which shows what it has to be told.
+        self._ddp = self._several and accelerator.distributed_type in PLAIN
+        self.model: Any = self.distiller if self._ddp else accelerator.prepare(self.distiller)
+        if self._ddp:
+            for each in (*self.distiller.parameters(), *self.distiller.buffers()):
+                torch.distributed.broadcast(each.data, 0)
         # Accelerate's optimizer looks on the disk for an optional package at every step, a quarter
         # of the step of a small network; so it is used only where it does something.
         plain = accelerator.scaler is None and accelerator.distributed_type in PLAIN
@@ -97,6 +97,31 @@ class Loop:
                 self._train_epoch(began, show)
                 self._end_epoch(began)
             self.checkpointer.save()
+
+    def _wrap(self, batch: Batch) -> None:
+        """Let DDP average gradients, also where a part of what is trained gets none from a batch.
+
+        It may lie behind the last layer that is wanted, or be the pooling layer of an encoder. DDP
+        fails where it is not told of that, and warns where it is told for nothing. Buffers and
+        random states are left as they were.
+        """
+        buffers = [each.clone() for each in self.distiller.buffers()]
+        with randomness.preserved(), self.accelerator.autocast():
+            self.distiller(batch).total.backward()
+        unused = any(each.grad is None for each in self._parameters)
+        self._clear_gradients()
+        with torch.no_grad():
+            for each, before in zip(self.distiller.buffers(), buffers, strict=True):
+                each.copy_(before)
+        told: Any = DistributedDataParallelKwargs(
+            find_unused_parameters=any(gather_object([unused]))
+        )
+        self.accelerator.ddp_handler = told
+        self.model = self.accelerator.prepare(self.distiller)
+
+    def _clear_gradients(self) -> None:
+        for each in self._cleared:  # as zero_grad does, without its entry in the profiler
+            each.grad = None
 
     def _train_epoch(self, began: float, show: Callable[[int, str], None]) -> None:
         """Train to the end of the data, or of a part of it; see `_EPOCHS_OF_A_STREAM`."""
@@ -155,6 +180,8 @@ class Loop:
                 moved = batch.to(self.accelerator.device, progress)
                 transform = self.settings.transform
                 group[place] = moved if transform is None else transformed(moved, transform)
+        if self._ddp and self.model is self.distiller:
+            self._wrap(group[0])
         step_counts: Tensor | None = None  # of a batch that is the whole step: its own
         examples: int | Tensor = len(group[0])
         if self._several or len(group) > 1:
@@ -186,8 +213,7 @@ class Loop:
             self.accelerator.clip_grad_norm_(self._parameters, clip_norm)
         with self._rates():
             optimizer.step()
-        for each in self._cleared:  # as zero_grad does, without its entry in the profiler
-            each.grad = None
+        self._clear_gradients()
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
         skipped = self._wrapped is not None and self._wrapped.step_was_skipped
         if scheduler is not None and not skipped and not isinstance(scheduler, ReduceLROnPlateau):
