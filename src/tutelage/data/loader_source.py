@@ -73,12 +73,8 @@ class LoaderSource(Source):
 
     def __len__(self) -> int:
         if None in self._lengths:
-            return len(self.loader)  # which raises a TypeError in one process at least
+            raise TypeError("a stream has no length")
         return max(self._lengths)
-
-    def batches_per_epoch(self) -> int | None:
-        """Return the number of batches in an epoch; None where it is not known in advance."""
-        return None if None in self._lengths else len(self)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield this process's batches of an epoch, from batch `start` on."""
@@ -101,7 +97,8 @@ class LoaderSource(Source):
 
     def peek(self, suits: Callable[[Batch | None], bool] = lambda _: True) -> Batch | None:
         """Return the first batch that suits; the order and random states do not change."""
-        if not any(hasattr(each, "__next__") for each in (self.dataset, *_parts(self.dataset))):
+        inside = getattr(self.dataset, "__dict__", {}).values()
+        if not any(hasattr(each, "__next__") for each in (self.dataset, *inside)):
             return super().peek(suits)
         with randomness.preserved():  # what is read of it is not read again
             raws, read = iter(self.loader), list[Any]()
@@ -304,10 +301,6 @@ class LoaderSource(Source):
         )
         every = (batches, sampler, getattr(batches, "sampler", None))
         return [each for each in every if each is not None]
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    return vars(value).values() if hasattr(value, "__dict__") else ()
 
 
 def used_rows(data: object, length: int) -> np.ndarray:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tutelage.data.fingerprint import content
+
 State = dict[str, Any]
 """Plain numbers, tuples and tensors, so that `torch.load(weights_only=True)` reads it."""
 
@@ -60,15 +62,7 @@ def restore(state: State) -> None:
 
 def equal(one: State, other: State) -> bool:
     """Tell whether no random number was drawn between two captured states."""
-    plain, tensors = zip(*map(_split, (one, other)), strict=True)
-    return plain[0] == plain[1] and all(map(torch.equal, *tensors))
-
-
-def _split(state: State) -> tuple[list[object], list[torch.Tensor]]:
-    """Return the numbers of a state, and its tensors."""
-    keys, *place = state["numpy"]
-    tensors = [keys, state["torch"], *state.get("cuda", ())]
-    return [state["python"], place, len(tensors)], tensors
+    return content(one) == content(other)
 
 
 @contextmanager

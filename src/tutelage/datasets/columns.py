@@ -426,16 +426,13 @@ def factorized(cells: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
         at, values = pd.factorize(cells)
     except TypeError:  # lists and objects
         at, values = pd.factorize(cells.map(repr, na_action="ignore"))
-    return at, as_series(values).tolist() if values.dtype.kind == "O" else values.tolist()
+    return at, values.tolist()
 
 
 def as_series(values: Any) -> pd.Series:
     """Return a column of objects."""
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    if not isinstance(values, np.ndarray):
-        values, given = np.empty(len(values), dtype=object), values
-        values[:] = given
     return pd.Series(values, dtype=object)
 
 

@@ -74,7 +74,8 @@ def load_data(
     labelled = sets["train"]
     if "unlabelled" in sets:
         sets["train"] = ConcatDataset([labelled, sets.pop("unlabelled")])
-    targets, columns, rows = reader.targets, reader.columns, parts["train"].inputs
+    rows: Any = parts["train"].inputs
+    targets, columns = reader.targets, reader.columns
     notes += columns.notes if columns is not None else ()
     notes += _classes_without_training(parts, reader)
     notes += _doubts(reader)
@@ -89,9 +90,7 @@ def load_data(
         kind=targets.kind if targets else None,
         form=reader.form,
         columns=columns,
-        rows=None
-        if columns is None or not isinstance(rows, Tensor)
-        else rows[:, : len(columns.used)],
+        rows=None if columns is None else rows[:, : len(columns.used)],
         groups=groups.get("test"),
         described=_described(parts, reader),
         warnings=tuple(notes),
@@ -351,7 +350,7 @@ def _divided(reader: Reader, contents: dict[str, Content]) -> dict[str, Content]
     if not options.shares:
         return parts
     train, group, stratified = parts["train"], options.split.group, options.split.stratified
-    units: Any = len(train)  # what must not be divided: groups, or equal texts or images
+    units: Any = range(len(train))  # what must not be divided: groups, or equal texts or images
     if group is not None:
         units = [*map(plain, train.texts("split.group", group))]
     elif not isinstance(train.inputs, Tensor):

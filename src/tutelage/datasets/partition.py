@@ -39,7 +39,7 @@ def columns_of_parts(content: Content) -> list[str]:
 
 
 def partition(
-    units: Sequence[Hashable] | int,
+    units: Sequence[Hashable],
     strata: Sequence[Hashable] | None,
     shares: Mapping[str, float],
     seed: int,
@@ -51,7 +51,7 @@ def partition(
     first row.
 
     Args:
-        units: What each row belongs to; or the number of rows, each a unit.
+        units: What each row belongs to.
         strata: What each row is of; None for one.
         shares: The fractions of the parts.
         seed: Of the random choice.
@@ -59,7 +59,7 @@ def partition(
     Raises:
         DataError: A part would have no rows.
     """
-    numbers = np.arange(units) if isinstance(units, int) else factorized(as_series(units))[0]
+    numbers = factorized(as_series(units))[0]
     sizes, first = np.bincount(numbers), np.unique(numbers, return_index=True)[1]
     of = np.zeros(len(sizes), dtype=np.int64)
     if strata is not None:

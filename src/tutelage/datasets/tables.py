@@ -6,6 +6,7 @@ import bz2
 import csv
 import gzip
 import io
+import json
 import lzma
 import re
 import warnings
@@ -374,8 +375,6 @@ def _excel(path: Path, reading: Reading) -> pd.DataFrame:
 
 def _json(path: Path, read: dict[str, Any]) -> pd.DataFrame:
     """Return a table in any of pandas' forms; one object per line in a .json file too."""
-    import json  # noqa: PLC0415
-
     import pandas as pd  # noqa: PLC0415 - heavy
 
     text = _unpacked(path).decode(read.pop("encoding", None) or "utf-8-sig")
