@@ -10,13 +10,7 @@ from tutelage.evaluation.detection import (
     mean_average_precision,
 )
 from tutelage.evaluation.entities import Entity, EntityF1, entities, entity_f1, tag_sentences
-from tutelage.evaluation.evaluate import (
-    Evaluation,
-    divergence,
-    evaluate,
-    measure,
-    predict,
-)
+from tutelage.evaluation.evaluate import Evaluation, evaluate, predict
 from tutelage.evaluation.intervals import (
     Interval,
     NonInferiority,
@@ -35,6 +29,7 @@ from tutelage.evaluation.language import (
     perplexity,
     speculative_speedup,
 )
+from tutelage.evaluation.measure import divergence, measure
 from tutelage.evaluation.segmentation import (
     MeanIoU,
     confusion_by_example,

@@ -77,7 +77,7 @@ def measure_cost(model: nn.Module | Teacher, inputs: Any = None) -> Cost:
     >>> cost.parameters, cost.flops, cost.activation_bytes
     (55, 100, 20)
     """
-    module = _module(model)
+    module = _as_module(model)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
         save_model(module, str(file))
@@ -97,7 +97,7 @@ def measure_cost(model: nn.Module | Teacher, inputs: Any = None) -> Cost:
     return Cost(parameters, size, counter.get_total_flops(), held.peak)
 
 
-def _module(model: nn.Module | Teacher) -> nn.Module:
+def _as_module(model: nn.Module | Teacher) -> nn.Module:
     if isinstance(model, nn.Module):
         return model
     if not model.is_made_of_modules():

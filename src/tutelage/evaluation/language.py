@@ -41,7 +41,7 @@ def perplexity(
             exact if each token with a label is one of them, and is not known otherwise.
         data: Texts as dicts with `input_ids`, and `labels` where not all tokens count (−100).
         batch_size: Texts at a time, for a data set.
-        asked_as: Of a store, which does not tell whether its model was causal, a student of it.
+        asked_as: For a store, which does not say whether its model is causal: a student of it.
 
     Raises:
         ArgumentError: A store is given without `asked_as`.

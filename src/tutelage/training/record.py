@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, ModelError, RunFolderError, StoreError
 from tutelage.evaluation import Cost, Outputs, evaluate
-from tutelage.evaluation.evaluate import is_of_language, learns_by_own_loss
+from tutelage.evaluation.evaluate import is_of_language
+from tutelage.evaluation.measure import learns_by_own_loss
 from tutelage.layers.wrapper import unwrapped
 from tutelage.results.models import Timing, measure_models, unmeasured_scores
 from tutelage.results.record import (
