@@ -43,7 +43,7 @@ from tutelage.training.monitor import as_monitor
 _LOG = logging.getLogger("tutelage")
 _FIRST_STEPS = 500
 _FAR = 3.0  # standard errors
-_UNSEEN = -math.log(0.025)  # by the number of examples, what they may all fail to show
+_UNSEEN = -math.log(0.025)  # divided by N: what none of N examples may show of a difference, 97.5 %
 
 
 @dataclass(frozen=True, repr=False)

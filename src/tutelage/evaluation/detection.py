@@ -17,7 +17,7 @@ from tutelage.rows import Rows
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _MOST = 100  # detections of one class in one image
-Boxes = Sequence[Mapping[str, Any]]
+BoxDicts = Sequence[Mapping[str, Any]]
 """For each image a dict of tensors or arrays, as torchvision's detectors take and give them."""
 _Array = NDArray[Any]
 
@@ -54,7 +54,7 @@ class _Matches:
     truths: int
 
 
-def mean_average_precision(predictions: Boxes, targets: Boxes) -> AveragePrecision:
+def mean_average_precision(predictions: BoxDicts, targets: BoxDicts) -> AveragePrecision:
     """Return the mean over classes of the area under the curve of precision over recall.
 
     The definition of COCO (Lin, Maire, Belongie, Bourdev, Girshick, Hays, Perona, Ramanan, Zitnick
@@ -115,12 +115,14 @@ class MeanAveragePrecision:
     def __init__(self, *, at_50: bool = False) -> None:
         self.at_50 = at_50
 
-    def __call__(self, predictions: Boxes, targets: Boxes) -> float:
+    def __call__(self, predictions: BoxDicts, targets: BoxDicts) -> float:
         """Return it for dicts of boxes, one for each image."""
         found = mean_average_precision(predictions, targets)
         return found.ap50 if self.at_50 else found.ap
 
-    def by_class(self, predictions: Boxes, targets: Boxes, rows: Rows | None) -> dict[int, float]:
+    def by_class(
+        self, predictions: BoxDicts, targets: BoxDicts, rows: Rows | None
+    ) -> dict[int, float]:
         """Return each class's average precision."""
         return mean_average_precision(predictions, targets).by_class
 

@@ -11,12 +11,7 @@ from tutelage.errors import ArgumentError
 from tutelage.nested import on_tensors
 from tutelage.objectives import Objective
 from tutelage.tasks import Outputs, Task, task_of
-from tutelage.tasks.metrics import (
-    Metric,
-    evaluate_metric,
-    needs_logits,
-    reads_confusion,
-)
+from tutelage.tasks.metrics import Metric, evaluate_metric, needs_logits, reads_confusion
 
 
 def measure(

@@ -98,7 +98,7 @@ def quantize(file: Path, batches: Sequence[Any]) -> None:
         if _is_convolutional(before.graph):
             taken = {each.name for each in before.graph.input}
             named = [dict(_named(*arguments(each))) for each in batches]
-            ranges: Any = _Calibration([{n: each[n] for n in each if n in taken} for each in named])
+            ranges: Any = _Inputs([{n: each[n] for n in each if n in taken} for each in named])
             activations = {"activation_type": quantization.QuantType.QUInt8}
             quantization.quantize_static(simpler, file, ranges, **activations, **common)
         else:
@@ -116,7 +116,7 @@ def _is_convolutional(graph: Any) -> bool:
     return 2 * sum(sizes[name] for name in theirs & sizes.keys()) > sum(sizes.values())
 
 
-class _Calibration:
+class _Inputs:
     """Inputs of a model one after another, as ONNX Runtime reads them."""
 
     def __init__(self, batches: Sequence[Mapping[str, Tensor]]) -> None:

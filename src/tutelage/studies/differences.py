@@ -31,7 +31,8 @@ from tutelage.results.record import Comparison, PartDifference
 from tutelage.signals import UNLABELLED
 from tutelage.studies.score import Scorer
 from tutelage.tasks import Outputs
-from tutelage.tasks.metrics import STANDARD, places
+from tutelage.tasks.metrics import STANDARD
+from tutelage.tasks.outputs import positions_of
 
 _CONFIDENCE = 0.95
 _FOLDS = 20
@@ -259,7 +260,7 @@ class Differences:
 
     def _by_domain(self, outputs: Sequence[Outputs]) -> dict[str, Scores]:
         """Return the pseudo-values of each domain that allows the metric."""
-        members, found = places(self.scorer.test.domains or ()), {}
+        members, found = positions_of(self.scorer.test.domains or ()), {}
         for name, rows in members.items() if len(members) > 1 else ():
             with suppress(TutelageError):  # a metric that this domain does not allow
                 each = _table([self._pseudo_values(one, rows) for one in outputs])
@@ -399,7 +400,7 @@ class Differences:
 
 def _split(whole: Scores, names: Sequence[Hashable]) -> dict[str, Scores]:
     """Return the scores of the examples of each name; nothing where they all have one."""
-    members = places(str(names[row]) for row in whole.rows)
+    members = positions_of(str(names[row]) for row in whole.rows)
     if len(members) < 2:  # noqa: PLR2004 - nothing to tell apart
         return {}
     return {

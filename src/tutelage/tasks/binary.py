@@ -20,7 +20,7 @@ from tutelage.objectives._binary import known_labels
 from tutelage.tasks.calibration import reliability
 from tutelage.tasks.metrics import check_same_examples
 from tutelage.tasks.outputs import Outputs
-from tutelage.tasks.task import MOST_CLASSES, NO_SUMMARY, Summary, Task, Words, means_of
+from tutelage.tasks.task import MOST_CLASSES, NO_SUMMARY, Summary, Task, Wording, means_of
 
 ONE_LABEL = ("accuracy", "f1", "average_precision")
 """The metrics of a single logit."""
@@ -39,7 +39,7 @@ class Binary(Task):
     companions: ClassVar = {"accuracy": ONE_LABEL, "label_accuracy": SEVERAL_LABELS}
     smooths = True
     is_classified = True
-    words = Words(
+    words = Wording(
         part="label",
         measure="average precision",
         calibration=(

@@ -22,7 +22,7 @@ from tutelage.tasks.calibration import (
 )
 from tutelage.tasks.metrics import check_class_ids, check_same_examples
 from tutelage.tasks.outputs import Outputs
-from tutelage.tasks.task import MOST_CLASSES, NO_SUMMARY, Matrix, Summary, Task, Words, means_of
+from tutelage.tasks.task import MOST_CLASSES, NO_SUMMARY, Matrix, Summary, Task, Wording, means_of
 
 SIMILARITY_TEMPERATURE = 4.0
 """At which class similarities of reports are softened."""
@@ -39,7 +39,7 @@ class Classes(Task):
     means = ("accuracy", "agreement")
     smooths = True
     is_classified = True
-    words = Words(
+    words = Wording(
         calibration=(
             "ECE, the expected calibration error, is the mean distance of confidence and accuracy "
             "over 15 bins (Guo et al. 2017); with few examples chance alone makes it larger than "

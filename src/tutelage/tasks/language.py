@@ -18,7 +18,7 @@ from tutelage.tasks.calibration import Calibration, binned
 from tutelage.tasks.classes import Classes
 from tutelage.tasks.metrics import CountedMetric, Metric, MetricOfCounts
 from tutelage.tasks.outputs import Outputs
-from tutelage.tasks.task import NO_SUMMARY, Summary, Task, Words
+from tutelage.tasks.task import NO_SUMMARY, Summary, Task, Wording
 from tutelage.tasks.token_scores import BATCH_OF_TEXTS, TokenScores, token_scores
 
 
@@ -38,7 +38,7 @@ class Language(Task):
     batch_size = BATCH_OF_TEXTS
     timed_batch = 1
     fidelity_sample = 128
-    words = Words(
+    words = Wording(
         calibration=(
             "By token. ECE, the expected calibration error, is the mean distance of the "
             "probability of the most probable token and the fraction of tokens that are that one, "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -13,8 +13,6 @@ from tutelage.labels import known as known_of
 from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
-
-Name = TypeVar("Name", bound=Hashable)
 
 
 class Known(NamedTuple):
@@ -192,14 +190,6 @@ def check_same_examples(student: Tensor, teacher: Tensor) -> None:
             "logits of student and teacher must be of one shape, got "
             f"{list(student.shape)} and {list(teacher.shape)}; give both for the same examples"
         )
-
-
-def places(names: Iterable[Name]) -> dict[Name, list[int]]:
-    """Return the positions of each name, in order of first occurrence."""
-    found: dict[Name, list[int]] = {}
-    for place, name in enumerate(names):
-        found.setdefault(name, []).append(place)
-    return found
 
 
 def evaluate_metric(

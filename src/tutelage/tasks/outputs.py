@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from tutelage.labels import known as known_of
 from tutelage.nested import index_rows
 from tutelage.objectives import Objective
 from tutelage.rows import Rows
-from tutelage.tasks.metrics import CountedMetric, places, reads_confusion
+from tutelage.tasks.metrics import CountedMetric, reads_confusion
 from tutelage.tasks.token_scores import TokenScores
 
+Name = TypeVar("Name", bound=Hashable)
 MOST_POSITIONS = 1024
 """How many positions of a map (pixels of an image) are kept."""
 
@@ -157,7 +158,15 @@ class Outputs:
 
     def by_domain(self) -> dict[str, Outputs]:
         """Return the outputs of each domain; empty where the data has no domains."""
-        return {name: self[own] for name, own in places(self.domains or ()).items()}
+        return {name: self[own] for name, own in positions_of(self.domains or ()).items()}
+
+
+def positions_of(names: Iterable[Name]) -> dict[Name, list[int]]:
+    """Return the positions of each name, in order of first occurrence."""
+    found: dict[Name, list[int]] = {}
+    for position, name in enumerate(names):
+        found.setdefault(name, []).append(position)
+    return found
 
 
 def on_grid(rows: Rows) -> tuple[Rows, Tensor | None]:

@@ -54,7 +54,7 @@ NO_SUMMARY: Summary = {"similarity": (), "by_class": {}, "reliability": None, "r
 
 
 @dataclass(frozen=True)
-class Words:
+class Wording:
     """What a report says of a task.
 
     Args:
@@ -87,6 +87,9 @@ class Task(ABC):
     `infer_task` before there are any. Outputs that a method is given hold predictions as objectives
     read them (`Outputs.read_by`). Tokens and pixels are rows of any task.
 
+    A mean over rows is told in three steps: what each row adds (`row_values`), the sums of each
+    example (`sums`), and numbers of examples whose mean it is, for intervals (`example_values`).
+
     Attributes:
         name: In records.
         label_metrics: The standard metrics on labels that there may be, the usual monitor first.
@@ -115,7 +118,7 @@ class Task(ABC):
     batch_size: ClassVar[int] = 256
     timed_batch: ClassVar[int] = 256
     fidelity_sample: ClassVar[int] = 2048
-    words: ClassVar[Words] = Words()
+    words: ClassVar[Wording] = Wording()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
