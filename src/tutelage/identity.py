@@ -43,8 +43,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from tutelage.data import Indexed, OnPolicy, randomness, show_epoch
-from tutelage.data.fingerprint import content, load, undisturbed
-from tutelage.data.sets import as_dataset, is_map_style
+from tutelage.data.fingerprint import content
+from tutelage.data.sets import as_dataset, is_map_style, load
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 from tutelage.signals import IndexedExample
@@ -162,7 +162,7 @@ def dataset_fingerprint(dataset: Any) -> str:
     table, length = table_of(dataset), len(dataset)
     if table is not None:
         return content(["tensors", *table.names, *map(content, table.pieces())])
-    with randomness.preserved(), undisturbed(dataset):
+    with randomness.undisturbed(dataset):
         show_epoch(dataset, 0)
         few = min(length, EXAMPLES)
         places = sorted({number * (length - 1) // max(1, few - 1) for number in range(few)})

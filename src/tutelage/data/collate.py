@@ -72,16 +72,14 @@ def _of_dicts(examples: list[dict[Any, Any]]) -> dict[Any, Any]:
     columns = {name: [each[name] for each in examples] for name in first}
     targets = label_key(first)
     return {
-        name: column
-        if name == targets and any(map(_is_structured, column))
-        else _stacked(name, column)
+        name: column if name == targets and any(map(_has_dicts, column)) else _stacked(name, column)
         for name, column in columns.items()
     }
 
 
 def _of_columns(columns: list[list[Any]]) -> list[Any]:
     """Return the parts of the batch of examples `(inputs, labels, …)`, from all examples' parts."""
-    if len(columns) > 1 and any(map(_is_structured, columns[1])):
+    if len(columns) > 1 and any(map(_has_dicts, columns[1])):
         return [PerExample(columns[0]), *columns[1:]]
     of_words = len(columns) > 1 and all(isinstance(each, str) for each in columns[0])
     if of_words and all(_is_sequence(each) and each.dtype == torch.int64 for each in columns[1]):
@@ -107,7 +105,7 @@ def _stacked(part: Any, values: list[Any]) -> Any:
         ) from error
 
 
-def _is_structured(target: Any) -> bool:
+def _has_dicts(target: Any) -> bool:
     """Tell whether a target is a dict or a list of dicts."""
     listed = isinstance(target, (tuple, list)) and any(isinstance(each, Mapping) for each in target)
     return listed or isinstance(target, Mapping)

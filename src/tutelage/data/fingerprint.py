@@ -1,12 +1,10 @@
-"""Hashes of values of any kind, and reading examples without leaving a trace."""
+"""Hashes of values of any kind, such as of the examples of a data set."""
 
 import dataclasses
 import hashlib
 import os
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from numbers import Number
 from typing import Any
@@ -15,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage.data.sets import held_datasets
 from tutelage.errors import DataError
 
 _PIECE = 2**20
@@ -86,51 +83,3 @@ def _bytes(tensor: Tensor) -> Any:
     plain = tensor.detach().as_subclass(Tensor).cpu().contiguous()
     plain = plain.as_strided((plain.numel(),), (1,))  # a single row keeps the strides of its table
     return plain.view(torch.uint8).numpy().data if len(plain) else b""
-
-
-def load(dataset: Any, index: int) -> Any:
-    """Return an example; its error is turned into a `DataError`."""
-    try:
-        return dataset[index]
-    except Exception as error:
-        raise DataError(
-            f"the data set ({type(dataset).__name__}, of {len(dataset)} examples) must load its "
-            f"example {index}, got {type(error).__name__}: {error}; correct its __getitem__"
-        ) from error
-
-
-@contextmanager
-def undisturbed(dataset: Any) -> Iterator[None]:
-    """Restore the attributes of a data set and of those inside it, and their random generators.
-
-    This also drops a file that was opened when the first example was loaded: worker processes must
-    not inherit it.
-    """
-    own = [vars(each) for each in _nested(dataset) if hasattr(each, "__dict__")]
-    before = list(map(dict, own))
-    generators = [_restore(value) for each in own for value in each.values()]
-    try:
-        yield
-    finally:
-        for attributes, each in zip(own, before, strict=True):
-            attributes.clear()
-            attributes.update(each)
-        for each in generators:
-            each()
-
-
-def _nested(dataset: Any) -> Iterator[Any]:
-    yield dataset
-    for each in held_datasets(dataset).values():
-        yield from _nested(each)
-
-
-def _restore(value: Any) -> Any:
-    """Return a function that restores the present state of a random generator; else nothing."""
-    if isinstance(value, (torch.Generator, np.random.RandomState)):
-        return partial(value.set_state, value.get_state())
-    if isinstance(value, np.random.Generator):
-        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
-    if isinstance(value, random.Random):
-        return partial(value.setstate, value.getstate())
-    return int

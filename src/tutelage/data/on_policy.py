@@ -10,9 +10,8 @@ from typing import Any, Literal
 import torch
 
 from tutelage._checks import fraction, integer, positive
-from tutelage.data.fingerprint import load
 from tutelage.data.randomness import mixed_seed
-from tutelage.data.sets import is_map_style
+from tutelage.data.sets import is_map_style, load
 from tutelage.data.source import Order, SetSource, Shard, Source
 from tutelage.errors import ArgumentError, DataError
 from tutelage.nested import describe, label_key
@@ -246,7 +245,10 @@ class OnPolicySource(Source):
             yield from self.texts.chosen(epoch, [place for _, place in several])
 
     def state(self) -> dict[str, float]:
-        """Return what was written in the present epoch, in numbers: a process's on average."""
+        """Return what was written in this epoch, as the average over processes.
+
+        So the sums stay right when a run resumes with another number of them.
+        """
         every = [self._written] * self.shard.world_size
         if self.shard.world_size > 1:
             torch.distributed.all_gather_object(every, self._written)

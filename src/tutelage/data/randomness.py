@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from tutelage.data.fingerprint import content
+from tutelage.data.sets import held_datasets
 
 State = dict[str, Any]
 """Plain numbers, tuples and tensors, so that `torch.load(weights_only=True)` reads it."""
@@ -73,6 +75,44 @@ def preserved() -> Iterator[None]:
         yield
     finally:
         restore(state)
+
+
+@contextmanager
+def undisturbed(dataset: Any) -> Iterator[None]:
+    """Restore all generators, and the attributes of a data set and of those inside it, on exit.
+
+    This also drops a file that was opened when the first example was loaded: worker processes must
+    not inherit it.
+    """
+    own = [vars(each) for each in _nested(dataset) if hasattr(each, "__dict__")]
+    before = list(map(dict, own))
+    generators = [_restore(value) for each in own for value in each.values()]
+    try:
+        with preserved():
+            yield
+    finally:
+        for attributes, each in zip(own, before, strict=True):
+            attributes.clear()
+            attributes.update(each)
+        for each in generators:
+            each()
+
+
+def _nested(dataset: Any) -> Iterator[Any]:
+    yield dataset
+    for each in held_datasets(dataset).values():
+        yield from _nested(each)
+
+
+def _restore(value: Any) -> Any:
+    """Return a function that restores the present state of a random generator; else nothing."""
+    if isinstance(value, (torch.Generator, np.random.RandomState)):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, np.random.Generator):
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    if isinstance(value, random.Random):
+        return partial(value.setstate, value.getstate())
+    return int
 
 
 def mixed_seed(seed: int, number: int) -> int:

@@ -104,6 +104,17 @@ def held_datasets(dataset: object) -> dict[str, Dataset[Any]]:
     return found
 
 
+def load(dataset: Any, index: int) -> Any:
+    """Return an example; its error is turned into a `DataError`."""
+    try:
+        return dataset[index]
+    except Exception as error:
+        raise DataError(
+            f"the data set ({type(dataset).__name__}, of {len(dataset)} examples) must load its "
+            f"example {index}, got {type(error).__name__}: {error}; correct its __getitem__"
+        ) from error
+
+
 class Labelled(Dataset[Any]):
     """A data set whose parts were named; made by `labelled`."""
 

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from tutelage.data import randomness
 from tutelage.data.collate import collate
-from tutelage.data.fingerprint import load, undisturbed
-from tutelage.data.randomness import mixed_seed
+from tutelage.data.randomness import mixed_seed, undisturbed
+from tutelage.data.sets import load
 from tutelage.data.tensor_table import Table
 from tutelage.data.views import describe_views, show_epoch
 from tutelage.errors import DataError, TutelageError
@@ -26,8 +26,8 @@ from tutelage.nested import describe, split_dict
 from tutelage.signals import Batch, IndexedExample
 
 _GROUPED, _GROUPS = 50, 4
-"""Examples of so many batches are sorted by length, of fewer where there would not be so many
-groups, as in the library transformers: small data too has other batches in each epoch."""
+"""So many batches are sorted by length together; fewer if the data would make less than four such
+groups, so that small data too has other batches in each epoch (as in transformers)."""
 _READ_TWICE = 8
 _BYTES_AT_ONCE = 4 * 2**20
 
@@ -120,9 +120,9 @@ class Order:
     """The positions in each batch of an epoch, a pure function of seed and epoch.
 
     Without a seed it is the order of the data. The last batch may be smaller. With `lengths`,
-    `[examples]`, a batch has examples of similar length: of every 50 batches in the drawn order
-    (of a quarter of them, if that is less) the examples are sorted by length, and the order of the
-    batches is drawn afterwards.
+    `[examples]`, a batch has examples of similar length: the examples of every 50 batches in the
+    drawn order (or of a quarter of all batches, if fewer) are sorted by length, and then the order
+    of the batches is drawn.
     """
 
     examples: int
@@ -270,7 +270,7 @@ def lengths_of(name: str, dataset: Any, views: int | None = None) -> Tensor:
         DataError: An example cannot be loaded or has no length, or another one each time.
     """
     places = range(len(dataset))
-    with randomness.preserved(), undisturbed(dataset):
+    with undisturbed(dataset):
         show_epoch(dataset, 0, views)
         lengths = torch.tensor([_length(dataset, place) for place in places])
         for place in places[:: max(1, len(places) // _READ_TWICE)]:

@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Joined:
     """Tensors `[rows, …]` of consecutive rows, indexed as if they were concatenated."""
 
     parts: tuple[Tensor, ...]
@@ -44,7 +44,7 @@ class Column:
             found.index_copy_(0, at.to(found.device), chosen.to(kind))
         return found
 
-    def fits(self, other: Column) -> bool:
+    def fits(self, other: Joined) -> bool:
         """Tell whether both can be one column; integer dtypes may differ."""
         one, two = self.parts[0], other.parts[0]
         integers = not (one.dtype.is_floating_point or two.dtype.is_floating_point)
@@ -65,14 +65,14 @@ class Table:
         names: Of the domains.
     """
 
-    inputs: tuple[Column, ...]
-    labels: Column | None = None
+    inputs: tuple[Joined, ...]
+    labels: Joined | None = None
     rows: Tensor | None = None
     domain: Tensor | None = None
     names: tuple[str, ...] = ()
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[Joined, ...]:
         """Inputs and labels."""
         return self.inputs if self.labels is None else (*self.inputs, self.labels)
 
@@ -82,7 +82,7 @@ class Table:
 
     def pieces(self) -> Iterator[Tensor]:
         """Yield the columns, and the domains' numbers if there are any, in pieces of some rows."""
-        own = self.columns if self.domain is None else (*self.columns, Column((self.domain,)))
+        own = self.columns if self.domain is None else (*self.columns, Joined((self.domain,)))
         for column in own:
             for piece in self.positions().split(_ROWS_AT_ONCE):
                 if self.rows is None and len(column.parts) == 1:
@@ -118,7 +118,7 @@ def table_of(data: object, places: Places | None = None) -> Table | None:
     elif type(data) is Unlabelled and places is None:
         if (inner := table_of(data.inputs)) is not None:
             marks = data.label.expand(len(inner.inputs[0]), *data.label.shape)
-            found = replace(inner, labels=Column((marks,)))
+            found = replace(inner, labels=Joined((marks,)))
     elif type(data) is Domains and places is None:
         found = _joined([table_of(each) for each in data.sets.values()], tuple(data.sets))
     return found
@@ -126,7 +126,7 @@ def table_of(data: object, places: Places | None = None) -> Table | None:
 
 def _of_tensors(tensors: tuple[Tensor, ...], places: Places | None) -> Table | None:
     """Return a table of tensors `(inputs, labels)`, or of those at other places."""
-    columns = tuple(Column((each,)) for each in tensors)
+    columns = tuple(Joined((each,)) for each in tensors)
     if places is None:
         if len(columns) > 2:  # noqa: PLR2004
             warn_unused(len(columns) - 2)
@@ -146,7 +146,7 @@ def _joined(tables: Sequence[Table | None], domains: tuple[str, ...] = ()) -> Ta
     if domains and known[0].labels is None:
         return None  # which `Domains` itself refuses
     columns = [
-        Column(tuple(part for each in column for part in each.parts))
+        Joined(tuple(part for each in column for part in each.parts))
         for column in zip(*(table.columns for table in known), strict=True)
     ]
     lengths = [len(table.inputs[0]) for table in known]

@@ -58,7 +58,10 @@ class Column:
     form: str | None = None
     missing: Any = field(default=np.nan, compare=False, repr=False)
     _seen: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
-    """Categories that are not those of training, with their codes; texts by their number or day."""
+    """What `encode` has met and `decode` must give back, the one part that changes.
+
+    New categories with their codes; texts, and integers that are no floats, by number or day.
+    """
 
     def encode(self, cells: pd.Series) -> NDArray[np.float64]:
         """Return cells as numbers, codes or days; NaN for missing ones and what is no number.

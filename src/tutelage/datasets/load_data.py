@@ -22,7 +22,7 @@ from tutelage.datasets.options import DataOptions
 from tutelage.datasets.partition import PART_OF, by_column, columns_of_parts, partition
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.sources import read, with_pictures
-from tutelage.datasets.splits import Splits, data_set
+from tutelage.datasets.splits import Splits, examples_of
 from tutelage.datasets.targets import Targets, is_list
 from tutelage.errors import ArgumentError, DataError, nearest, some_of
 
@@ -306,7 +306,7 @@ class Reader:
         name = self.options.domain
         domains = None if name is None else content.texts("domain", name)
         by_word = self.targets is not None and self.targets.kind == "tags"
-        return data_set(content.inputs, content.targets, domains, by_word)
+        return examples_of(content.inputs, content.targets, domains, by_word)
 
     def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
         """Return the inputs of another file, with domains if all have one, and its columns."""
@@ -332,7 +332,7 @@ class Reader:
         domains = None
         if domain in content.names and not content.column("domain", domain).isna().any():
             domains = content.texts("domain", domain)
-        return data_set(found.inputs, None, domains), frame
+        return examples_of(found.inputs, None, domains), frame
 
 
 def _divided(reader: Reader, contents: dict[str, Content]) -> dict[str, Content]:

@@ -19,6 +19,7 @@ from tutelage.nested import label_key
 
 _REFERENCE = re.compile(r"(.*\.py|[^\W\d][\w.]*):[^\W\d][\w.]*")
 _NAMED = ("hf:", "timm:", "torchvision:")
+"""Prefixes of references that look like `module:name`; models' too, of which recipes ask this."""
 
 
 def is_python(given: object) -> bool:

@@ -34,7 +34,8 @@ class Splits:
         classes: The names of the classes in the order of their ids, or of the binary labels.
         labels: The columns of the labels.
         kind: What labels are; None without labels, and for data sets of Python.
-        form: What inputs are: texts, images, rows of a table or arrays; None if it is not known.
+        form: What inputs are: "text", "image", "columns" (of a table) or "arrays"; None if it is
+            not known.
         columns: What the columns of a table are.
         rows: The inputs of a network among the labelled training data's rows, if it is a table.
         groups: What each test example belongs to, by `split.group`.
@@ -129,7 +130,7 @@ class Examples(Dataset[Any]):
         return example if self.domains is None else DomainExample(*example, self.domains[at])
 
 
-def data_set(
+def examples_of(
     inputs: Any, labels: Tensor | None, domains: list[str] | None, by_word: bool = False
 ) -> Dataset[Any]:
     """Return a data set; rows of numbers become tensors, which are fast."""

@@ -149,13 +149,13 @@ class Targets:
             "row out, or list all in `classes`"
         )
 
-    def _ids(self, content: Content, row: int, cell: Any, places: Mapping[str, int]) -> list[int]:
-        """Return the ids of the names that a cell lists, by the places of all names."""
+    def _ids(self, content: Content, row: int, cell: Any, ids: Mapping[str, int]) -> list[int]:
+        """Return the ids of the names that a cell lists, by those of all names."""
         names = [*map(as_text, _listed(cell))]
-        wrong = next((each for each in names if each not in places), None)
+        wrong = next((each for each in names if each not in ids), None)
         if wrong is not None:
             raise self._unknown(self.names[0], wrong, content, row)
-        return [places[each] for each in names]
+        return [ids[each] for each in names]
 
     def _multi_hot(self, content: Content) -> Tensor:
         """Return 1 for the labels that a row names and 0 for the others, `[rows, labels]`.
@@ -163,11 +163,11 @@ class Targets:
         A missing cell is −100 for all labels; an empty list is a row for which none is true.
         """
         labels = torch.full((len(content), len(self.classes)), UNLABELLED)
-        places = {each: at for at, each in enumerate(self.classes)}
+        ids = {each: at for at, each in enumerate(self.classes)}
         for row, cell in enumerate(content.column("label", self.names[0])):
             if not _is_missing(cell):
                 labels[row] = 0
-                labels[row, self._ids(content, row, cell, places)] = 1
+                labels[row, self._ids(content, row, cell, ids)] = 1
         return labels
 
     def _tags(self, content: Content) -> Tensor:
@@ -181,9 +181,9 @@ class Targets:
                 "`kind: tags` needs texts as inputs, whose words have a tag each, got others; name "
                 "their column: text"
             )
-        rows, places = [], {each: at for at, each in enumerate(self.classes)}
+        rows, ids = [], {each: at for at, each in enumerate(self.classes)}
         for row, cell in enumerate(content.column("label", self.names[0])):
-            tags = [] if _is_missing(cell) else self._ids(content, row, cell, places)
+            tags = [] if _is_missing(cell) else self._ids(content, row, cell, ids)
             words = content.inputs[row].split()
             if len(tags) != len(words):
                 raise DataError(

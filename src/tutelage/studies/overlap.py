@@ -21,7 +21,7 @@ from tutelage.data import (
     randomness,
     views_in,
 )
-from tutelage.data.fingerprint import content, undisturbed
+from tutelage.data.fingerprint import content
 from tutelage.data.loader_source import used_rows
 from tutelage.data.sets import Domains, evenly, held_datasets, is_map_style
 from tutelage.data.tensor_table import table_of
@@ -206,7 +206,7 @@ def train_examples(name: str, data: Any) -> Examples:
         randomness.seed_everything(seed)
         return source.epoch(0)
 
-    with randomness.preserved(), undisturbed(dataset):
+    with randomness.undisturbed(dataset):
         rows = used_rows(data, len(dataset))
         table = table_of(dataset) is not None
         few = rows if table else rows[evenly(len(rows), MOST).numpy()]
@@ -242,7 +242,7 @@ def _unaugmented(examples: Examples) -> Examples:
     if isinstance(dataset, IterableDataset) or not is_map_style(dataset):
         return replace(examples, unread=_no_length(examples.name))
     keys, kinds, tags = [], set(), []
-    with randomness.preserved(), undisturbed(dataset):
+    with randomness.undisturbed(dataset):
         rows = used_rows(data, len(dataset))
         few = rows[evenly(len(rows), MOST).numpy()]
         for leaf, inside, domain in _leaves(dataset, few):
