@@ -7,7 +7,7 @@ from tutelage.cli import app
 from tutelage.demo import show
 from tutelage.demo.show import show_demo
 from tutelage.errors import ArgumentError, RunFolderError
-from tutelage.reports import read_record
+from tutelage.results.record import read_record
 
 FILES = ["report.html", "report.json", "report.md", "results.json"]
 

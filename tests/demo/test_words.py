@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tutelage.demo.show import demo_page, rows, show, what_each_saw
 from tutelage.evaluation import mean_interval
-from tutelage.reports import render
+from tutelage.reports.page import render
 from tutelage.reports.verdict import sentences, verdict
 
 

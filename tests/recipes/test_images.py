@@ -12,7 +12,7 @@ import tutelage as tl
 from tutelage.datasets import load_data
 from tutelage.layers import ImageInputs, Prepared
 from tutelage.recipes.building import _warn_if_enlarged
-from tutelage.reports import read_record
+from tutelage.results.record import read_record
 from tutelage.wants import OUTPUT
 
 

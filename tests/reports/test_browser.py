@@ -2,7 +2,6 @@
 
 from browser import look, needs_browser
 from tutelage.evaluation import Interval, Reliability
-from tutelage.reports import Figure, Highlight, Page, Section, Table, render
 from tutelage.reports.figures import (
     Line,
     curves,
@@ -12,6 +11,7 @@ from tutelage.reports.figures import (
     residuals,
     series,
 )
+from tutelage.reports.page import Figure, Highlight, Page, Section, Table, render
 
 pytestmark = needs_browser
 

@@ -12,9 +12,9 @@ from browser import look, needs_browser
 from language_models import make, texts
 from tutelage.evaluation import perplexity, speculative_speedup
 from tutelage.evaluation.language import GenerationSpeed
-from tutelage.reports import read_record
 from tutelage.reports.report import record_page, report_record
 from tutelage.reports.sections.models import language_sections
+from tutelage.results.record import read_record
 
 VAL = texts(7, 11, seed=4)
 pytestmark = pytest.mark.usefixtures("charts_undrawn")

@@ -2,15 +2,8 @@
 
 import re
 
-from tutelage.reports import (
-    Figure,
-    Highlight,
-    Page,
-    Section,
-    Table,
-    render_markdown,
-)
 from tutelage.reports.figures import deltas
+from tutelage.reports.page import Figure, Highlight, Page, Section, Table, render_markdown
 
 TABLE = Table(
     "models",

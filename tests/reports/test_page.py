@@ -6,15 +6,8 @@ from html.parser import HTMLParser
 import matplotlib as mpl
 
 from reports.test_figures import FIGURES, MATRIX, drawn
-from tutelage.reports import (
-    Figure,
-    Highlight,
-    Page,
-    Section,
-    Table,
-    render,
-)
 from tutelage.reports.figures import heat_map
+from tutelage.reports.page import Figure, Highlight, Page, Section, Table, render
 
 NASTY = '<script>alert("&")</script>'
 

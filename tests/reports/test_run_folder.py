@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
-from tutelage.reports import read_record
 from tutelage.reports.report import report_record
+from tutelage.results.record import read_record
 from tutelage.training.record import read_run
 
 INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))

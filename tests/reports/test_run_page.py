@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tl
 from run_pages import CLASSES, INPUTS, LABELLED, UNLABELLED, VALUES, report, rows, verdict
-from tutelage.reports import read_record
 from tutelage.reports.numbers import signed, significant
+from tutelage.results.record import read_record
 
 pytestmark = pytest.mark.usefixtures("charts_undrawn")
 

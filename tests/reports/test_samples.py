@@ -16,9 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import tutelage as tl
 from tutelage.data.sets import evenly
 from tutelage.errors import ArgumentError
-from tutelage.reports import Record, read_record
 from tutelage.reports.sections.behaviour import samples_sections
-from tutelage.results.record import ArmRecord, TrialRecord
+from tutelage.results.record import ArmRecord, Record, TrialRecord, read_record
 from tutelage.results.samples import (
     NO_CLASS,
     ImageSample,

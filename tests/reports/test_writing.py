@@ -6,16 +6,8 @@ from pathlib import Path
 import pytest
 
 import tutelage as tl
-from tutelage.reports import (
-    Page,
-    Record,
-    Section,
-    read_record,
-    render,
-    render_markdown,
-    write_report,
-)
-from tutelage.results.record import ArmRecord, TrialRecord
+from tutelage.reports.page import Page, Section, render, render_markdown, write_report
+from tutelage.results.record import ArmRecord, Record, TrialRecord, read_record
 
 RECORD = Record("Title", None, (ArmRecord("student", (TrialRecord(),)),), "student", {}, {}, {})
 PAGE = Page("Title", "It works.", (Section("Heading", ("Text.",)),))

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.errors import ArgumentError
-from tutelage.reports import read_record
+from tutelage.results.record import read_record
 from tutelage.studies.arm import readings
 from tutelage.studies.eval_data import read_eval_data
 from tutelage.tasks import TASKS, Outputs, infer_task

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import tutelage as tl
-from tutelage.reports import read_record, render, write_record
+from tutelage.reports.page import render
 from tutelage.reports.report import record_page
 from tutelage.reports.sections.training import budget_section
-from tutelage.results.record import Tried
+from tutelage.results.record import Tried, read_record, write_record
 
 SOFT = tl.SoftTargets(4)
 

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 import tutelage as tl
-from tutelage.reports import render
+from tutelage.reports.page import render
 from tutelage.reports.report import record_page
 from tutelage.studies.controls import built_in_controls
 from tutelage.tasks import TASKS

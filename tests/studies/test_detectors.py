@@ -7,7 +7,7 @@ import tutelage as tl
 from boxes import Boxes, Finder
 from tutelage.errors import DataError, ModelError
 from tutelage.evaluation import MeanAveragePrecision, mean_average_precision
-from tutelage.reports import read_record
+from tutelage.results.record import read_record
 from tutelage.tasks.boxes import packed, unpacked
 
 

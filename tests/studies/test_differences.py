@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 import tutelage as tl
 from tutelage.evaluation import MeanIoU, mean_iou, paired_interval, predict
-from tutelage.reports import render
+from tutelage.reports.page import render
 from tutelage.reports.report import record_page
 from tutelage.studies.differences import Differences, Scores
 from tutelage.studies.score import Scorer

@@ -14,8 +14,9 @@ from torch.utils.data import (
 )
 
 import tutelage as tl
-from tutelage.reports import read_record, render
+from tutelage.reports.page import render
 from tutelage.reports.report import record_page
+from tutelage.results.record import read_record
 from tutelage.studies.eval_data import read_eval_data
 from tutelage.studies.overlap import Examples, compare, eval_examples, train_examples
 

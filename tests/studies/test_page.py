@@ -15,10 +15,17 @@ import tutelage as tl
 from browser import look, needs_browser
 from tutelage.cli import app
 from tutelage.evaluation import Interval
-from tutelage.reports import read_record, render, write_record
+from tutelage.reports.page import render
 from tutelage.reports.report import record_page
 from tutelage.reports.verdict import control_of, difference, shown, verdict
-from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, TrialRecord
+from tutelage.results.record import (
+    ArmRecord,
+    Comparison,
+    DecidingMetric,
+    TrialRecord,
+    read_record,
+    write_record,
+)
 from tutelage.studies.conclude import _primary
 
 QUIET = tl.Engine(device="cpu", progress=False)

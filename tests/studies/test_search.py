@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import tutelage as tl
-from tutelage.reports import read_record, render
+from tutelage.reports.page import render
 from tutelage.reports.report import record_page
+from tutelage.results.record import read_record
 from tutelage.studies.sweep import at_edge, beyond
 
 GRID = {"learning_rate": [0.1, 0.03, 0.01], "epochs": [1, 2, 4, 8]}

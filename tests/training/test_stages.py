@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import tutelage as tl
 from children import PROGRAMS, Child
 from tutelage.cli import app
-from tutelage.reports import render
+from tutelage.reports.page import render
 from tutelage.reports.report import record_page
 from tutelage.training.record import read_run
 from tutelage.training.stages import _SEEDS_APART

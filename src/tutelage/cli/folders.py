@@ -63,9 +63,9 @@ def report(
     what is in the log, since the code of the models is not available.
     """
     with command_output(as_json) as result:
-        from tutelage.reports import read_record  # noqa: PLC0415 - imports torch
         from tutelage.reports.page import check_path  # noqa: PLC0415
         from tutelage.reports.report import report_record  # noqa: PLC0415
+        from tutelage.results.record import read_record  # noqa: PLC0415 - imports torch
         from tutelage.training.record import read_run  # noqa: PLC0415
 
         study, page = run / "results.json", out or run / "report.html"

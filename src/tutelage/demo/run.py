@@ -23,8 +23,8 @@ from tutelage.demo.digits import (
     whole_set,
 )
 from tutelage.objectives import HardLabels, Objective, SoftTargets
-from tutelage.reports import Record
 from tutelage.reports.numbers import count
+from tutelage.results.record import Record
 from tutelage.studies import Arm, ReportOptions, Study, Training, study
 from tutelage.training import Engine
 

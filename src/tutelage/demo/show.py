@@ -15,12 +15,12 @@ from tutelage.demo.digits import BATCH_SIZE, TEACHER_LEARNING_RATE, TRAIN_IMAGES
 from tutelage.demo.run import ALL_LABELS, LABELLED, MORE_IMAGES, DemoSettings, run_demo
 from tutelage.errors import RunFolderError
 from tutelage.files import writing
-from tutelage.reports import Page, Record, Section, Table, write_record, write_report
 from tutelage.reports.numbers import NONE, count, counted, file_size, milliseconds, signed
-from tutelage.reports.page import check_path
+from tutelage.reports.page import Page, Section, Table, check_path, write_report
 from tutelage.reports.report import record_page
 from tutelage.reports.sections.outcome import mean_text
 from tutelage.reports.verdict import verdict
+from tutelage.results.record import Record, write_record
 
 
 def show_demo(settings: DemoSettings, out: Path) -> Record:

@@ -22,9 +22,9 @@ from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
 from tutelage.objectives import Objective
-from tutelage.reports import Record, write_record
 from tutelage.reports.numbers import counted
 from tutelage.reports.verdict import TEACHER, verdict
+from tutelage.results.record import Record, write_record
 from tutelage.studies.arm import Arm, as_arm, readings, with_trainings
 from tutelage.studies.conclude import Finished, ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
