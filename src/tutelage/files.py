@@ -116,12 +116,22 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 @contextmanager
-def owned(folder: Path, error: type[TutelageError]) -> Iterator[None]:
-    """Make the folder `out`, and keep every other process from writing it meanwhile."""
+def claimed(folder: Path, error: type[TutelageError], *, wait: bool = False) -> Iterator[bool]:
+    """Make a folder and take it for this process; yield False where another process has it.
+
+    With `wait` it is always ours in the end. The claim ends with the process, even by a kill.
+    """
     with ExitStack() as stack:
         with writing(folder, error):
             folder.mkdir(parents=True, exist_ok=True)
-            ours = stack.enter_context(locked(folder / ".lock"))
+            ours = stack.enter_context(locked(folder / ".lock", wait=wait))
+        yield ours
+
+
+@contextmanager
+def owned(folder: Path, error: type[TutelageError]) -> Iterator[None]:
+    """Make the folder `out`, and keep every other process from writing it meanwhile."""
+    with claimed(folder, error) as ours:
         if not ours:
             raise error(
                 f"`out` must not be in use, got {folder}, which another process is writing now; "

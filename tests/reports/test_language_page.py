@@ -42,7 +42,7 @@ def page(teacher, tmp_path_factory):
 def table(record, heading):
     """Return a section's rows, by model and column."""
     [section] = [each for each in record_page(record).sections if each.heading == heading]
-    heads = [head.replace("\n", ", ") for head in section.table.heads[1:]]
+    heads = [", ".join(filter(None, each[:2])) for each in section.table.columns[1:]]
     return {row[0]: dict(zip(heads, row[1:], strict=True)) for row in section.table.cells}
 
 

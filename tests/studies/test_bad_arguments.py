@@ -45,7 +45,7 @@ def _untouched(trial):
         ({"margin": -1}, tl.ArgumentError, "`margin` must be zero or more"),
         ({"sweep": {"learning_rate": [0.1]}}, tl.ArgumentError, "no `val`"),
         ({"metrics": {"kl": lambda *_: 0.0}}, tl.ArgumentError, r"as the standard .* got \['kl'\]"),
-        ({"monitor": "r2"}, tl.ArgumentError, r"`monitor` must be one of \["),
+        ({"monitor": "r2"}, tl.ArgumentError, r"metric .* must be one of \["),
     ],
 )
 def test_bad_arguments(setup, changes, error, message):
@@ -182,7 +182,7 @@ def test_what_would_fail_late_fails_early(setup):
         raise AssertionError("an arm was begun")
 
     late = {
-        "monitor": ({"monitor": "loss"}, "`monitor` must be one of"),
+        "monitor": ({"monitor": "loss"}, "metric .* must be one of"),
         "names": (
             {"report": tl.ReportOptions(class_names=["a", "b"])},
             "`class_names` must name the 10 logits",

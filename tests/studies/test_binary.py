@@ -242,7 +242,7 @@ class TestWhatOutputsHold:
             tl.Arm(**arm)
 
     def test_another_monitor_is_refused_with_those_that_there_are(self):
-        with pytest.raises(ArgumentError, match=r"`monitor` must be one of .*'f1_macro'.*'mse'"):
+        with pytest.raises(ArgumentError, match=r"metric 'mse' must be one of .*'f1_macro'"):
             study(monitor="mse")
-        with pytest.raises(ArgumentError, match=r"`monitor` must be one of .*'f1', .*'f1_micro'"):
+        with pytest.raises(ArgumentError, match=r"metric 'f1_micro' must be one of .*'f1'"):
             study(LABELS[:, 0], 1, monitor="f1_micro")

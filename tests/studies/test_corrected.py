@@ -84,10 +84,9 @@ def macro_f1(output, labels):
 def judge():
     """Return what computes macro F1 in a study."""
     return SimpleNamespace(
-        task=TASKS["classes"],
         monitor=SimpleNamespace(name="own", higher=True),
-        plan=SimpleNamespace(metrics={"own": macro_f1}),
-        counts=lambda *_: None,
+        plan=SimpleNamespace(metrics={"own": macro_f1}, task=TASKS["classes"]),
+        counted={},
         value=lambda outputs: macro_f1(outputs.student, outputs.labels).item(),
     )
 

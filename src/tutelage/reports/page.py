@@ -63,11 +63,6 @@ class Table:
         ]
 
     @property
-    def heads(self) -> list[str]:
-        """The heads of the columns that have a value, beyond the first, which is always there."""
-        return [column[0][0] for column in self._shown]
-
-    @property
     def columns(self) -> list[Column]:
         """The heads in two parts; a column of numbers is aligned to the right."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
@@ -50,10 +51,8 @@ def sentences(record: Record) -> tuple[str, ...]:
     if metric is None:
         return (_of_loss(record),)
     if record.search is not None:
-        against = _against_teacher(record, metric)
-        name = f"On {examples(record)} the student “{record.primary}” is"
-        weak = _weak_teacher(record, metric)
-        parts = (against.replace("It is", name, 1), weak, _as_exported(record.search))
+        name = f"On {examples(record)} the student “{record.primary}”"
+        parts = (_against_teacher(record, metric, name), _as_exported(record.search))
         return tuple(part for part in parts if part)
     parts = (
         _reached(record, metric),
@@ -104,19 +103,24 @@ def better(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     >>> better(-0.0062, DecidingMetric("mse", False)), better(0, DecidingMetric("mse", False))
     ('0.00620 worse', 'equal')
     """
-    return f"{_size(value, metric, decimals)} {'better' if value > 0 else 'worse'}" if value else (
-        "equal"
-    )  # fmt: skip
+    if not value:
+        return "equal"
+    return f"{_size(value, metric, decimals)} {'better' if value > 0 else 'worse'}"
 
 
 def ends(interval: Interval | None, metric: DecidingMetric, decimals: int = 1) -> str:
     """Return the ends of a difference's interval; "–" where there is none."""
     if interval is None:
         return NONE
-    found = (interval.low, interval.high)
-    if metric.is_fraction:  # no difference is larger, however few the seeds
-        found = (max(found[0], -1.0), min(found[1], 1.0))
-    return " to ".join(difference(end, metric, decimals) for end in found)
+    found = possible(interval, metric)
+    return " to ".join(difference(end, metric, decimals) for end in (found.low, found.high))
+
+
+def possible(interval: Interval, metric: DecidingMetric) -> Interval:
+    """Return the interval of a difference within ±1 for fractions, which cannot differ by more."""
+    if not metric.is_fraction:
+        return interval
+    return replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
 
 
 def strongest(record: Record) -> ArmRecord | None:
@@ -261,14 +265,14 @@ def _size(value: float, metric: DecidingMetric, decimals: int = 1) -> str:
     return gain(abs(value), metric, decimals).lstrip("+")
 
 
-def _against_teacher(record: Record, metric: DecidingMetric) -> str:
+def _against_teacher(record: Record, metric: DecidingMetric, subject: str = "It") -> str:
     found = against_teacher(record, record.primary)
     if found is None or record.teacher is None:
         return ""
     mean, value = fmean(found.differences), shown(record.teacher.metrics[metric.name], metric)
     than = "than" if mean else "to"
     tested = _no_worse(record, found, metric)
-    return f"It is {better(mean, metric)} {than} its teacher's {value}{tested}."
+    return f"{subject} is {better(mean, metric)} {than} its teacher's {value}{tested}."
 
 
 def _weak_teacher(record: Record, metric: DecidingMetric) -> str:

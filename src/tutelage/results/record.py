@@ -288,11 +288,6 @@ class Record:
         return not self.seeds
 
     @property
-    def judged_on(self) -> str:
-        """Which data judges the models: "validation" or "test"."""
-        return "validation" if self.is_run else "test"
-
-    @property
     def leaks(self) -> tuple[Overlap, ...]:
         """What two data sets have in common beyond duplicates, where the user insisted on it."""
         return tuple(each for each in self.overlaps if each.is_leak)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from tutelage._checks import by_name, finite_number, integer, positive
+from tutelage._checks import finite_number, integer, positive
 from tutelage.data import Transform
 from tutelage.errors import ArgumentError
 from tutelage.exporting import Precision, check_precision
@@ -168,7 +168,7 @@ class Arm:
         return (*self.objectives[-1:], *swept, *([] if self.reads is None else [self.reads]))
 
     def _check_sweep(self) -> None:
-        for name, values in by_name("sweep", self.sweep, _SWEEP).items():
+        for name, values in as_sweep(self.sweep).items():
             if name not in _SWEPT and self.run is None:
                 raise ArgumentError(
                     f"`sweep` must name arguments of Arm, got {name!r}; choose among "
@@ -180,10 +180,6 @@ class Arm:
                     f"{{{name!r}: [one, other]}}"
                 )
 
-    def settings(self) -> Iterator[dict[str, Any]]:
-        """Yield each setting to try; one empty dict where there is no sweep."""
-        yield from as_sweep(self.sweep).settings()
-
     def at_setting(self, setting: Mapping[str, Any]) -> Arm:
         """Return the arm with these values in place of its sweep."""
         known = {name: value for name, value in setting.items() if name in _SWEPT}
@@ -194,7 +190,6 @@ def _count(name: str, value: object, advice: str) -> int:
     return integer(name, value, 1, advice)
 
 
-_SWEEP = "{'learning_rate': [1e-3, 3e-3]}"
 _NOT_SWEPT = {"sweep", "against", "series", "at", "note", "run", "reads", "of", "precision"}
 _SWEPT = {each.name for each in fields(Arm)} - _NOT_SWEPT
 _TRAINED = [*sorted(_SWEPT), "run", "reads"]

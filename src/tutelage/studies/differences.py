@@ -18,7 +18,6 @@ from torch import Tensor
 
 from tutelage.errors import ArgumentError, TutelageError
 from tutelage.evaluation import (
-    ClassMetric,
     CountedMetric,
     Interval,
     non_inferiority,
@@ -117,7 +116,7 @@ class Differences:
 
         Of language models also of those of counts.
         """
-        task = self.scorer.task
+        task = self.scorer.plan.task
         scores = {name: self._on_examples(name, outputs) for name in task.means}
         for name in self.scorer.counted if task.keeps_scores else ():
             values = [self._of_counts(name, each) for each in outputs]
@@ -130,7 +129,7 @@ class Differences:
         self, name: str, outputs: Sequence[Outputs], among: Sequence[int] | None = None
     ) -> Scores | None:
         """Return the values whose mean a metric is; None of other metrics."""
-        task = self.scorer.task
+        task = self.scorer.plan.task
         columns = [task.example_values(name, each, among) for each in outputs]
         known = [each for each in columns if each is not None]
         if len(known) < len(columns) or name in self.scorer.plan.metrics:
@@ -206,7 +205,7 @@ class Differences:
         And of `controls`, of which the second arm may be the best by the same test data.
         """
         found = {name: ours[name] - theirs[name] for name in ours if name in theirs}
-        sizes = Counter(map(str, self.scorer.test.domains or ())) if kind == "domain" else {}
+        sizes = Counter(map(str, self.scorer.plan.test.domains or ())) if kind == "domain" else {}
         return tuple(
             PartDifference(
                 kind,
@@ -233,7 +232,7 @@ class Differences:
                 for name, each in found.items()
                 if len(each.table) == len(outputs) and bool(np.isfinite(each.table).all())
             }
-        names = self.scorer.test.domains if kind == "domain" else self._classes()
+        names = self.scorer.plan.test.domains if kind == "domain" else self._classes()
         split = {} if names is None else _split(whole, names)
         if kind == "class":
             split.pop(str(UNLABELLED), None)  # whose agreement with the teacher is known
@@ -252,15 +251,13 @@ class Differences:
                 return self._folds(self.scorer.value_by_class, output)
             return _without_each(counted[0].by_class_of_counts, counted[1])
 
-        if not isinstance(self.scorer.plan.metrics.get(self.scorer.monitor.name), ClassMetric):
-            return {}
         seeds = [one(each) for each in outputs]
         found = {name: [each[name] for each in seeds if name in each] for name in seeds[0]}
         return {str(name): _table(each) for name, each in found.items()}
 
     def _by_domain(self, outputs: Sequence[Outputs]) -> dict[str, Scores]:
         """Return the pseudo-values of each domain that allows the metric."""
-        members, found = positions_of(self.scorer.test.domains or ()), {}
+        members, found = positions_of(self.scorer.plan.test.domains or ()), {}
         for name, rows in members.items() if len(members) > 1 else ():
             with suppress(TutelageError):  # a metric that this domain does not allow
                 each = _table([self._pseudo_values(one, rows) for one in outputs])
@@ -269,7 +266,8 @@ class Differences:
 
     def _classes(self) -> list[int] | None:
         """Return the class of each example; None where the metric is not a mean of fractions."""
-        labels, task, name = self.scorer.test.labels, self.scorer.task, self.scorer.monitor.name
+        plan, name = self.scorer.plan, self.scorer.monitor.name
+        labels, task = plan.test.labels, plan.task
         if name not in task.means or not STANDARD[name].fraction or not isinstance(labels, Tensor):
             return None
         return None if labels.is_floating_point() or labels.ndim > 1 else labels.tolist()
@@ -295,10 +293,11 @@ class Differences:
         self, name: str, outputs: Outputs, among: Sequence[int] | None = None
     ) -> tuple[CountedMetric, Tensor] | None:
         """Return a metric and its counts of each example, or group, if it has counts."""
-        found = self.scorer.counts(name, outputs)
-        if found is None:
+        metric = self.scorer.counted.get(name)
+        found = None if metric is None else outputs.counts(metric)
+        if metric is None or found is None:
             return None
-        metric, examples, counts = found
+        examples, counts = found
         if among is not None:
             chosen = torch.isin(examples, torch.tensor(among))
             examples, counts = examples[chosen], counts[chosen]
@@ -324,6 +323,8 @@ class Differences:
         G θ − (G − 1) θ_g, shifted so that their mean is θ.
         """
         whole = metric(outputs if among is None else outputs[among])
+        if not whole:
+            return {}
         examples = range(outputs.examples) if among is None else among
         units = self._units(examples)
         order = torch.randperm(len(set(units)), generator=torch.Generator().manual_seed(0)).tolist()
@@ -351,7 +352,7 @@ class Differences:
 
         The jackknife says nothing of a class in whose few examples the arms happen to agree.
         """
-        found, task = [], self.scorer.task
+        found, task = [], self.scorer.plan.task
         if self.scorer.monitor.name in task.teacher_metrics:
             return ()  # which is not about labels
         for examples, right, wrong in islice(task.extremes(outputs, among), _RAREST):

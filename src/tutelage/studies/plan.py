@@ -151,11 +151,6 @@ class StudyPlan:
         """What all arms run on."""
         return as_engine(self.training.engine)
 
-    @property
-    def device(self) -> torch.device:
-        """Where models are evaluated: on the engine's device."""
-        return self.engine.torch_device()
-
     def reading(self, arm: Arm) -> Objective:
         """Return the arm's objective, which tells how its outputs are to be read."""
         return arm.objectives[-1] if arm.objectives else arm.reads or self.task.default_objective()
@@ -199,7 +194,7 @@ class StudyPlan:
 
         Of language models these are `TokenScores`, and a teacher is asked as one of the students.
         """
-        device, tokens = self.device, self.task.keeps_scores
+        device, tokens = self.engine.torch_device(), self.task.keeps_scores
         asked_as = model.module
         if tokens and asked_as is None:
             asked_as = student_for(self.make_student, self.seeds[0])

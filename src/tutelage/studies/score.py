@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
 
 from torch import Tensor
 
@@ -16,9 +15,8 @@ from tutelage.results.record import FRACTIONS, DecidingMetric, finite
 from tutelage.studies.eval_data import EvalData
 from tutelage.studies.plan import StudyPlan
 from tutelage.studies.trials import StudyTrial
-from tutelage.tasks import Task
 from tutelage.training import Monitor
-from tutelage.training.monitor import choose_monitor
+from tutelage.training.monitor import choose_monitor, no_such_metric
 
 _FEW = 32
 
@@ -33,34 +31,17 @@ class Scorer:
 
     def check_monitor(self) -> None:
         """Refuse a deciding metric that will not be there, before any work is done."""
-        known, name = sorted(self.names | self._own), self.monitor.name
+        plan, name = self.plan, self.monitor.name
+        known = self.names | (set(plan.metrics) if plan.test.has_labels else set())
         if name not in known:
-            raise ArgumentError(
-                f"`monitor` must be one of {known}, got {name!r}; choose one of these, or add it "
-                "to `metrics`"
-            )
-        swept = any(arm.sweep for arm in self.plan.arms.values())
-        of_teacher = name in self.task.teacher_metrics
-        if swept and not of_teacher and self.val is not None and not self.val.has_labels:
+            raise no_such_metric(name, known)
+        swept = any(arm.sweep for arm in plan.arms.values())
+        of_teacher = name in plan.task.teacher_metrics
+        if swept and not of_teacher and plan.val is not None and not plan.val.has_labels:
             raise ArgumentError(
                 f"a sweep chooses by {name!r} on `val`, which must have labels for it, got none; "
                 "label it, or name a metric of the teacher's outputs as `monitor`"
             )
-
-    @property
-    def val(self) -> EvalData | None:
-        """The validation data."""
-        return self.plan.val
-
-    @property
-    def test(self) -> EvalData:
-        """The test data."""
-        return self.plan.test
-
-    @property
-    def task(self) -> Task:
-        """What outputs hold."""
-        return self.plan.task
 
     @property
     def monitor(self) -> Monitor:
@@ -70,25 +51,21 @@ class Scorer:
     @cached_property
     def names(self) -> set[str]:
         """The standard metrics that there will be, as far as a few test examples tell."""
-        plan, tensor = self.plan, isinstance(self.test.labels, Tensor)
-        expected = self.task.expected_metrics(self.test.labels if tensor else None)
-        labels = set(expected) if self.test.has_labels else set[str]()
-        of_teacher = set() if self.teacher_test is None else set(self.task.teacher_metrics)
+        plan, tensor = self.plan, isinstance(self.plan.test.labels, Tensor)
+        expected = plan.task.expected_metrics(plan.test.labels if tensor else None)
+        labels = set(expected) if plan.test.has_labels else set[str]()
+        of_teacher = set() if self.teacher_test is None else set(plan.task.teacher_metrics)
         arm = next((each for each in plan.arms.values() if each.run is None), None)
-        if arm is None or not self.task.label_metrics:  # of boxes there are none
+        if arm is None or not plan.task.label_metrics:  # of boxes there are none
             return labels | of_teacher
         student, reading = plan.first_student(arm, plan.seeds[0]).eval(), plan.reading(arm)
-        outputs = plan.outputs_on_sample(student, "test", self.test.data, _FEW)
+        outputs = plan.outputs_on_sample(student, "test", plan.test.data, _FEW)
         if outputs is None:
             return labels | of_teacher
         outputs = replace(outputs[0], domains=None)
-        found = self.task.with_companions(measure(reading, outputs) | divergence(reading, outputs))
+        found = plan.task.with_companions(measure(reading, outputs) | divergence(reading, outputs))
         known = outputs.labelled().labels
         return found if known is not None and len(known) else found | labels
-
-    @property
-    def _own(self) -> set[str]:
-        return set(self.plan.metrics) if self.test.has_labels else set()
 
     @property
     def metric(self) -> DecidingMetric:
@@ -105,14 +82,15 @@ class Scorer:
 
     def on_test(self, trial: StudyTrial) -> Outputs:
         """Return a student's outputs on the test data, as its objective reads them."""
-        kept = cast("Tensor", trial.test)
-        return self.test.outputs(kept, self.teacher_test).read_by(self.plan.reading(trial.arm))
+        plan = self.plan
+        return plan.test.outputs(trial.output, self.teacher_test).read_by(plan.reading(trial.arm))
 
     def on_val(self, trial: StudyTrial) -> Outputs | None:
         """Return a student's outputs on the validation data; None without them."""
-        if self.val is None or trial.val is None:
+        plan = self.plan
+        if plan.val is None or trial.val is None:
             return None
-        return self.val.outputs(trial.val, self.teacher_val).read_by(self.plan.reading(trial.arm))
+        return plan.val.outputs(trial.val, self.teacher_val).read_by(plan.reading(trial.arm))
 
     def of_teacher(self, data: EvalData | None, kept: Tensor | None) -> Outputs | None:
         """Return the teacher's outputs as those of a student, read by the first arm's objective."""
@@ -123,21 +101,17 @@ class Scorer:
 
     def metrics(self, outputs: Outputs) -> dict[str, float]:
         """Return all metrics of outputs, as objectives read them."""
-        outputs, usual = replace(outputs, domains=None), self.task.default_objective()
+        outputs, usual = replace(outputs, domains=None), self.plan.task.default_objective()
         return measure(usual, outputs, self.plan.metrics) | divergence(usual, outputs)
 
     def metrics_on_test(self, outputs: Outputs) -> dict[str, float]:
         """Return all metrics of a student's outputs on the test data, with the deciding one."""
-        metrics = self.metrics(outputs)
-        if self.monitor.name not in metrics:
-            raise ArgumentError(
-                f"`monitor` must be one of {sorted(metrics)}, got {self.monitor.name!r}; choose one"
-                " of these, or add it to `metrics`"
-            )
-        if not math.isfinite(metrics[self.monitor.name]):
+        metrics, name = self.metrics(outputs), self.monitor.name
+        value = metrics.get(name, math.nan)
+        if not math.isfinite(value):
             raise NonFiniteError(
-                f"{self.monitor.name!r} on test data must be finite, got "
-                f"{metrics[self.monitor.name]}; look at the metric, or at the student's outputs"
+                f"{name!r} on test data must be finite, got {value}; look at the metric, or at the "
+                "student's outputs"
             )
         return metrics
 
@@ -150,10 +124,10 @@ class Scorer:
 
     def by_domain(self, outputs: Outputs) -> dict[str, dict[str, float]]:
         """Return the deciding metric for each domain of the test data."""
-        if not self.test.domains:
+        if not self.plan.test.domains:
             return {}
         name, found = self.monitor.name, self._deciding(outputs)
-        values = {each: found.get(f"{name}/{each}") for each in self.test.domains}
+        values = {each: found.get(f"{name}/{each}") for each in self.plan.test.domains}
         return {each: {name: value} for each, value in finite(values).items()}
 
     def value(self, outputs: Outputs) -> float:
@@ -171,20 +145,11 @@ class Scorer:
     @property
     def counted(self) -> dict[str, CountedMetric]:
         """The metrics of counts, by name."""
-        return self.task.counted(self.plan.metrics)
-
-    def counts(self, name: str, outputs: Outputs) -> tuple[CountedMetric, Tensor, Tensor] | None:
-        """Return a metric, which examples count, and its counts of each of them.
-
-        None where it is not a metric of counts.
-        """
-        metric = self.counted.get(name)
-        found = None if metric is None else outputs.counts(metric)
-        return None if metric is None or found is None else (metric, *found)
+        return self.plan.task.counted(self.plan.metrics)
 
     def _deciding(self, outputs: Outputs) -> dict[str, float]:
         """Return the deciding metric, also by domain; others only if they come with it."""
-        name, usual = self.monitor.name, self.task.default_objective()
+        name, usual = self.monitor.name, self.plan.task.default_objective()
         if name in ("kl", "acceptance_rate"):
             return divergence(usual, outputs)
         own = {key: each for key, each in self.plan.metrics.items() if key == name}

@@ -10,10 +10,9 @@ from typing import Any
 
 from tutelage.errors import NonFiniteError
 from tutelage.results.record import Edge, Tried, Tuning
-from tutelage.studies.arm import Arm
 from tutelage.studies.plan import readable_setting
 from tutelage.studies.score import Scorer
-from tutelage.studies.sweep import FURTHER, as_sweep, at_edge, beyond
+from tutelage.studies.sweep import FURTHER, Sweep, as_sweep, at_edge, beyond
 from tutelage.studies.trials import StudyTrial, Trials
 
 
@@ -30,7 +29,9 @@ class Chosen:
 def choose(trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
     """Return each arm's setting, the best in the deciding metric, tried out on the first seeds."""
     arms = trials.plan.arms
-    searches = {name: _Search(name, arm, scorer) for name, arm in arms.items() if arm.sweep}
+    searches = {
+        name: _Search(name, as_sweep(arm.sweep), scorer) for name, arm in arms.items() if arm.sweep
+    }
     seeds = trials.plan.seeds[: trials.plan.training.sweep_seeds]
 
     def attempt(wanted: Mapping[str, Sequence[dict[str, Any]]]) -> None:
@@ -40,8 +41,8 @@ def choose(trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
         for name, setting in pairs:
             searches[name].add(setting, [next(done) for _ in seeds])
 
-    attempt({name: list(each.arm.settings()) for name, each in searches.items()})
-    extends = any(as_sweep(each.arm.sweep).extend for each in searches.values())
+    attempt({name: list(each.sweep.settings()) for name, each in searches.items()})
+    extends = any(each.sweep.extend for each in searches.values())
     most = FURTHER if extends else 0
     for _ in range(most):
         attempt({name: each.further() for name, each in searches.items()})
@@ -53,7 +54,7 @@ class _Search:
     """The settings that an arm has tried."""
 
     name: str
-    arm: Arm
+    sweep: Sweep
     scorer: Scorer
     settings: list[dict[str, Any]] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
@@ -83,7 +84,7 @@ class _Search:
 
     def known(self, name: str) -> list[Any]:
         """Return the values of a setting: of the grid, and beyond it."""
-        return [*self.arm.sweep[name], *(each[name] for each in self.settings)]
+        return [*self.sweep[name], *(each[name] for each in self.settings)]
 
     def further(self) -> list[dict[str, Any]]:
         """Return the best setting with one number beyond its edge, if it is at one."""
@@ -96,7 +97,7 @@ class _Search:
 
     def chosen(self, further: int) -> Chosen:
         """Return what was chosen; `further` settings beyond the grid were allowed."""
-        best, grid = self.best, len(list(self.arm.settings()))
+        best, grid = self.best, len(list(self.sweep.settings()))
         tried, texts = [], [readable_setting(each) for each in self.settings]
         for place, (text, value) in enumerate(zip(texts, self.values, strict=True)):
             number = texts[: place + 1].count(text)  # of those that read alike, as functions may

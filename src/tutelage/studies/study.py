@@ -21,6 +21,7 @@ from tutelage._checks import by_name, folder_path, integer, not_negative
 from tutelage.errors import ArgumentError, RunFolderError
 from tutelage.evaluation import Metric
 from tutelage.evaluation.intervals import Groups, listed
+from tutelage.files import claimed, writing
 from tutelage.objectives import Objective
 from tutelage.reports.numbers import counted
 from tutelage.reports.verdict import TEACHER, verdict
@@ -35,7 +36,7 @@ from tutelage.studies.processes import shared
 from tutelage.studies.score import Scorer
 from tutelage.studies.search import choose
 from tutelage.studies.sweep import as_sweep, joined
-from tutelage.studies.trials import ProgressCallback, StudyTrial, Trials, exclusive
+from tutelage.studies.trials import ProgressCallback, StudyTrial, Trials
 from tutelage.tasks import infer_task
 from tutelage.tasks.metrics import keeps_whole, needs_logits
 from tutelage.teachers import AnyTeacher, as_teacher
@@ -247,7 +248,8 @@ def study(  # noqa: PLR0913 - one verb; each option is a question that a reviewe
         _check_names(words.class_names, scorer)
         with shared(partial(_help, plan), training.processes):
             finished = _carry_out(trials, scorer)
-        with exclusive(plan.folder):  # one process at a time measures, or they disturb each other
+        # One process at a time measures, or they disturb each other.
+        with claimed(plan.folder, RunFolderError, wait=True):
             results = conclude(finished, words, primary)
             results = replace(results, overlaps=overlaps, notes=(*notes, *results.notes))
             write_record(results, plan.folder / "results.json")
@@ -379,7 +381,7 @@ def _check_scored(metrics: Mapping[str, Metric], report: ReportOptions) -> None:
 def _check_names(class_names: Sequence[str], scorer: Scorer) -> None:
     """Refuse names of classes that are not as many as the teacher's logits."""
     output = scorer.teacher_test
-    if output is None or not scorer.task.is_classified:
+    if output is None or not scorer.plan.task.is_classified:
         return  # how many classes there are is not known
     if class_names and len(class_names) != output.shape[-1]:
         raise ArgumentError(
@@ -423,10 +425,6 @@ def _folder(out: str | Path | None) -> Path:
     if out is None:
         return Path(mkdtemp(prefix="tutelage-study-"))
     folder = folder_path(out)
-    try:
+    with writing(folder, RunFolderError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(
-            f"`out` must be a folder that can be written, got {error}; choose another"
-        ) from error
     return folder

@@ -23,8 +23,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +37,7 @@ from tutelage.data import LoaderSource, Shard, as_source, randomness
 from tutelage.errors import ModelError, NonFiniteError, RunFolderError
 from tutelage.evaluation import divergence, measure
 from tutelage.exporting import OnnxModel, export
-from tutelage.files import locked, write_json, write_whole
+from tutelage.files import claimed, write_json, write_whole
 from tutelage.identity import declared_data, digest, identity, model_identity
 from tutelage.studies.arm import Arm, Trial
 from tutelage.studies.eval_data import EvalData
@@ -151,7 +150,7 @@ class Trials:
             worked = False
             for trial in left:
                 self.tell(f"{trial.name}, seed {trial.seed}", len(wanted) - len(left), len(wanted))
-                with _claimed(trial.folder) as ours:
+                with claimed(trial.folder, RunFolderError) as ours:
                     worked = worked or ours
                     if ours and not self._is_done(trial, tuning):
                         self._carry_out(trial, tuning)
@@ -189,7 +188,7 @@ class Trials:
             return None
         folder = self.plan.folder / "teacher"
         file = folder / f"{self._teacher}-{self._file_name(data)}.npy"
-        with exclusive(folder):
+        with claimed(folder, RunFolderError, wait=True):
             kept = _read_outputs(file)
             if kept is None:
                 kept = self._outputs(self.plan.teacher, data)
@@ -362,32 +361,6 @@ def train(plan: StudyPlan, trial: StudyTrial) -> tuple[nn.Module, dict[str, Any]
             f"{type(found).__name__}; end its function with `return run.student`"
         )
     return found.eval(), {"seconds": max(before, time.monotonic() - began)} | record
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, and wait for it if another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", wait=True):
-        yield
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
-    """Take a trial for this process; False if another process has it now.
-
-    The lock ends with the process, even if that is killed; another may then resume.
-    """
-    with ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            ours = stack.enter_context(locked(folder / ".lock"))
-        except OSError as error:
-            raise RunFolderError(
-                "`out` must be a folder that can be written, on a file system with locks, got "
-                f"{folder} with {error}; choose another, or change its permissions"
-            ) from error
-        yield ours
 
 
 def _are_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -83,7 +83,7 @@ def choose_monitor(names: Collection[str], examples: int | None = None) -> Monit
 
 
 def no_such_metric(name: str, names: Collection[str]) -> ArgumentError:
-    """Return the error of a monitored metric that the validation data does not give."""
+    """Return the error of a monitored metric that the data do not give."""
     return ArgumentError(
         f"the monitored metric {name!r} must be one of {sorted(names)}; choose one of these, or "
         "add it to `metrics`"

@@ -64,7 +64,8 @@ def confidence_section(record: Record) -> Section | None:
 
 def resemblance_section(record: Record) -> Section | None:
     """Return fidelity to the teacher, and which classes look alike to teacher and student."""
-    data, temperature = f"{record.judged_on} data", record.similarity_temperature
+    data = "validation data" if record.is_run else "test data"
+    temperature = record.similarity_temperature
     rows = []
     for arm in record.arms:
         train = [trial.train for trial in arm.trials if trial.train]

@@ -140,7 +140,7 @@ def _mark(record: Record, arm: ArmRecord, metric: DecidingMetric) -> Line | None
     if model is None or not model.latencies or not values:
         return None
     mean = metric.scale * fmean(values)
-    low, high = interval_drawn(metric, arm) or (mean, mean)
+    low, high = interval_drawn(record, metric.name, arm) or (mean, mean)
     time = 1000 * model.latencies[0].per_input
     return Line(arm.name, [time], [mean], [low], [high], look(record, arm.name))
 

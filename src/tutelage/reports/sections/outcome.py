@@ -27,6 +27,7 @@ from tutelage.reports.verdict import (
     ends,
     examples,
     metric_name,
+    possible,
     strongest,
 )
 from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
@@ -266,11 +267,9 @@ def _differences(record: Record, metric: DecidingMetric) -> Section | None:
 
 
 def _scaled(interval: Interval, metric: DecidingMetric) -> Interval:
-    """Return the interval of a difference as it is drawn: no fraction differs by more than 100."""
-    low, high = interval.low, interval.high
-    if metric.is_fraction:
-        low, high = max(low, -1.0), min(high, 1.0)
-    return Interval(*(metric.scale * each for each in (interval.mean, low, high)))
+    """Return the interval of a difference as it is drawn."""
+    found = possible(interval, metric)
+    return Interval(*(metric.scale * each for each in (found.mean, found.low, found.high)))
 
 
 def _comparisons(record: Record, metric: DecidingMetric) -> Table | None:
@@ -322,7 +321,7 @@ def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> Lin
         ((arm.at, arm) for arm in record.arms if arm.series == name and arm.at is not None),
         key=lambda pair: pair[0],
     )
-    ranges = [interval_drawn(metric, arm) for _, arm in found]
+    ranges = [interval_drawn(record, metric.name, arm) for _, arm in found]
     known = [each for each in ranges if each is not None]
     whole = len(known) == len(found)
     return Line(
@@ -335,13 +334,13 @@ def _line(record: Record, metric: DecidingMetric, name: str, number: int) -> Lin
     )
 
 
-def interval_drawn(metric: DecidingMetric, arm: ArmRecord) -> tuple[float, float] | None:
+def interval_drawn(record: Record, name: str, arm: ArmRecord) -> tuple[float, float] | None:
     """Return the ends of the interval of an arm's metric as they are drawn."""
-    found = spread(arm, metric.name)
-    if found is None or (metric.is_fraction and found.half_width > _HALF):
+    found, scale = spread(arm, name), record.scale(name)
+    if found is None or _is_too_wide(record, name, found):
         return None
-    low, high = metric.scale * found.low, metric.scale * found.high
-    return (max(low, 0.0), min(high, 100.0)) if metric.is_fraction else (low, high)
+    low, high = scale * found.low, scale * found.high
+    return (max(low, 0.0), min(high, 100.0)) if record.is_fraction(name) else (low, high)
 
 
 def parts_sections(record: Record) -> tuple[Section | None, ...]:
@@ -397,7 +396,8 @@ def _tells_nothing(interval: Interval | None, metric: DecidingMetric) -> bool:
     """Tell whether an interval is missing, or holds nearly every difference that there can be."""
     if interval is None:
         return True
-    return metric.is_fraction and min(interval.high, 1.0) - max(interval.low, -1.0) > 2 * _HALF
+    found = possible(interval, metric)
+    return metric.is_fraction and found.high - found.low > 2 * _HALF
 
 
 def _named(record: Record, part: PartDifference) -> str:
