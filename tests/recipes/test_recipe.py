@@ -123,6 +123,11 @@ training: {batch_size: 16}
     ).run()
     assert len(run.student) == 2
     assert len(run.history) == 2
+    (job / "own.py").write_text(
+        "import tutelage as tl\ndef two(epochs): return [tl.Stage(tl.HardLabels(), epochs)] * 2\n"
+    )
+    again = tl.Recipe.from_file("job.yaml", ["stages={own.py:two: {epochs: 1}}", "out=runs/own"])
+    assert [each["stage"] for each in again.run().history] == ["1-stage", "2-stage"]
 
 
 def test_stages_have_objectives_of_their_own(job):

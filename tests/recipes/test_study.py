@@ -6,6 +6,7 @@ import torch
 import tutelage as tl
 from recipe_sources import RECIPE
 from tutelage.recipes import study_recipe
+from tutelage.recipes.building import Builder
 from tutelage.recipes.reading import parse
 
 STUDY = """
@@ -67,8 +68,13 @@ study:
 def test_what_an_arm_tries_is_of_its_own_student(job, monkeypatch):
     calls = []
     monkeypatch.setattr(study_recipe, "study", lambda *_, **given: calls.append(given))
+    places, map_of = [], Builder.map_of
+    monkeypatch.setattr(
+        Builder, "map_of", lambda *given: places.append(given[-1]) or map_of(*given)
+    )
     (job / "job.yaml").write_text(BLOCKS)
     study_recipe.carry_out_study(tl.Recipe.from_file("job.yaml")._job())
+    assert places == [("student",), ("study", "arms", "mapped", "student")]  # where it is needed
     mapped, tried = calls[0]["arms"].values()
     for objective in (mapped.objective, mapped.sweep.grid["objective"][0]):
         assert objective.layer_map == {"0": "0", "1": "1"}

@@ -113,7 +113,7 @@ def show(
 
             store = TargetStore.open(Path(name))
             result |= {"out": store.path, "examples": len(store), "bytes": store.bytes}
-            show_store(Path(name), Console())
+            show_store(store, Console())
         else:
             result.update(_show_model(name, trust, depth, Console()))
 

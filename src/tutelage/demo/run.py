@@ -85,9 +85,9 @@ def demo_settings(
     )
 
 
-def run_demo(settings: DemoSettings | None = None, progress: bool = False) -> Record:
+def run_demo(settings: DemoSettings, progress: bool = False) -> Record:
     """Train one small student in several ways and return the results."""
-    settings, content, threads = settings or DemoSettings(), digits(), torch.get_num_threads()
+    content, threads = digits(), torch.get_num_threads()
     # For models this small one thread is as fast, and sums are alike on all machines.
     torch.set_num_threads(1)
     try:

@@ -32,7 +32,6 @@ from tutelage.recipes.language import check_student, read_as_student, tokenizers
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.model import (
     EXAMPLES,
-    BlockwiseStages,
     ObjectiveSpec,
     OptimizerChoice,
     SchedulerChoice,
@@ -165,8 +164,6 @@ class Builder:
             return self.call(name, arguments, (*place, name))
         if isinstance(given, Arguments):
             return self.call("", given, place)
-        if isinstance(given, BlockwiseStages):
-            return self.value(given.blockwise, (*place, "blockwise"))
         if isinstance(given, dict):
             return {key: self.value(each, (*place, str(key))) for key, each in given.items()}
         if isinstance(given, list):

@@ -44,7 +44,6 @@ def carry_out_compression(job: Job) -> Compressed:
     if teacher is None:
         raise job.missing("teacher", "the model that is to become smaller")
     job.look_at_teacher()
-    job.check_classes("compress", data)
     training, objective = training_of(job, given.training, "compress"), _objective(job)
 
     def describe(student: nn.Module, folder: Path) -> dict[str, str]:

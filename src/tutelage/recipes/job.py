@@ -31,6 +31,7 @@ from tutelage.tasks import TASKS
 from tutelage.teachers import Specialist, Stored
 from tutelage.training import Run, distill, fine_tune, label
 from tutelage.training.engine import as_engine
+from tutelage.training.stages import checked_stages
 from tutelage.wants import Fields
 
 _LOG = logging.getLogger(__name__)
@@ -78,9 +79,7 @@ class Job:
                 f"{document.where(('label',))}: `label` stores outputs for texts that are given, "
                 "got `on_policy` too, whose texts are new; leave one of them out"
             )
-        self._needs_map = f"'{FROM_STUDENT}'" in str(
-            [resolved(model.objective), resolved(model.stages)]
-        )
+        self._needs_map = names_map(model.objective, model.stages)
         self.objectives = {} if self._needs_map else self._objectives()
         self.data = Splits(None)
         self.live_teacher: Any = None
@@ -88,11 +87,15 @@ class Job:
 
     def _objectives(self) -> dict[str, Any]:
         given = {"objective": self.model.objective, "stages": self.model.stages}
-        return {
+        found = {
             name: self.build.value(each, (name,))
             for name, each in given.items()
             if each is not None
         }
+        if "stages" in found:
+            with self.build.at(("stages",)):
+                found["stages"] = checked_stages(found["stages"])
+        return found
 
     def last_objective(self) -> Objective | None:
         """Return the objective that the student is trained on last."""
@@ -148,11 +151,10 @@ class Job:
             self.data = self._in_order_of_teacher(self.data)
         build.data, columns = self.data, self.data.columns
         if self.live_teacher is not None and columns is not None and model.thresholds:
-            found = thresholds_by_name(self.live_teacher, columns, model.thresholds)
-            build.thresholds = {name: each for name, each in found.items() if each}
+            build.thresholds = thresholds_by_name(self.live_teacher, columns, model.thresholds)
         self.settings, self.fine_tuning = map(self.made, (self.settings, self.fine_tuning))
         # What a fine-tuned teacher's layers do with examples is not what they did before.
-        if teacher and not uses_teacher(model.student, examples=True):
+        if not uses_teacher(model.student, examples=True):
             self.map_layers(self.live_teacher)
         return self
 
@@ -377,6 +379,11 @@ class Job:
         for each in wanted:
             fields |= each.wants.teacher
         return fields
+
+
+def names_map(*parts: Any) -> bool:
+    """Tell whether `layer_map: from_student` stands anywhere in parts of a recipe."""
+    return f"'{FROM_STUDENT}'" in str([resolved(each) for each in parts])
 
 
 def _by_name(data: Splits) -> bool:

@@ -35,7 +35,6 @@ from tutelage.recipes.signatures import (
     Text,
     arguments_model,
     parameters,
-    summary,
     target_of,
     translate,
     type_hints,
@@ -175,19 +174,13 @@ def section(
 
 
 StageSection = section(Stage)
-BlockwiseSection = section(blockwise)
+StagesChoice = _choice(
+    "StagesChoice", "Stages that train one block after another.", {"blockwise": blockwise}
+)
 
 
-class BlockwiseStages(Section):
-    """Stages that train one block after another."""
-
-    blockwise: BlockwiseSection = Field(  # pyright: ignore[reportInvalidTypeForm]
-        description=summary(blockwise)
-    )
-
-
-class StagesSpec(RootModel[union([list[StageSection], BlockwiseStages])]):
-    """A list of stages, or `blockwise`."""
+class StagesSpec(RootModel[union([list[StageSection], StagesChoice])]):
+    """A list of stages, or `blockwise`, or a function that returns stages."""
 
 
 _IN_AN_ARM: dict[str, tuple[Any, Any]] = {

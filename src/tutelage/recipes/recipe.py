@@ -66,10 +66,6 @@ class Recipe:
             self.model = RecipeModel.model_validate(self.document.values)
         except ValidationError as error:
             raise recipe_error(error, self.document) from error
-        except RecursionError as error:
-            raise RecipeError(
-                f"{self.document.source} must not be nested so deeply; simplify it"
-            ) from error
         self.out = Path(self.model.out or f"runs/{name}").expanduser()
         try:
             self.out.stat()

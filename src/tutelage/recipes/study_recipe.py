@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tutelage.errors import RecipeError
-from tutelage.recipes.job import Job
+from tutelage.recipes.job import Job, names_map
 from tutelage.recipes.model import ArmSection, ArmSpec, StudentSpec, SweepSpec
 from tutelage.recipes.reading import Place
 from tutelage.studies import Arm, ReportOptions, Study, Sweep, Training, study
@@ -58,7 +58,7 @@ def carry_out_study(job: Job) -> Study:
         shared.pop("epochs", None)
     teacher = job.teacher()
     job.look_at_teacher()
-    with _layers_of(job, job.model.student, given.sweep, ("student",)):
+    with _layers_of(job, given, job.model.student, given.sweep, ("student",)):
         arms = _arms(job, given.arms, ("study", "arms"), given.sweep)
         if not arms:
             if not job.objectives:
@@ -106,7 +106,7 @@ def _arm(job: Job, given: ArmSpec, place: Place, sweep: SweepSpec | None) -> Any
     arm: Any = given.root
     own = arm.student is not None
     student, at = (arm.student, (*place, "student")) if own else (job.model.student, ("student",))
-    with _layers_of(job, student, arm.sweep or sweep, at):
+    with _layers_of(job, arm, student, arm.sweep or sweep, at):
         arguments = job.build.arguments(arm, place, omit=("sweep",))
         if arm.sweep is not None:
             arguments["sweep"] = _sweep(job, arm.sweep, (*place, "sweep"))
@@ -116,12 +116,17 @@ def _arm(job: Job, given: ArmSpec, place: Place, sweep: SweepSpec | None) -> Any
 
 @contextmanager
 def _layers_of(
-    job: Job, student: StudentSpec | None, sweep: SweepSpec | None, place: Place
+    job: Job, part: Any, student: StudentSpec | None, sweep: SweepSpec | None, place: Place
 ) -> Iterator[None]:
-    """Let `layer_map: from_student` be the map of a student, unless a sweep tries several."""
+    """Let `layer_map: from_student` in a part be the map of a student.
+
+    It is that of none where a sweep tries several. The student is made to know its map, which may
+    copy much of the teacher.
+    """
     usual = job.build.layer_map
-    several = sweep is not None and "student" in _grid(sweep).model_fields_set
-    job.build.layer_map = None if several else job.build.map_of(student, place)
+    several = sweep is not None and "student" in _values_of(sweep).model_fields_set
+    needed = not several and names_map(part)
+    job.build.layer_map = job.build.map_of(student, place) if needed else None
     try:
         yield
     finally:
@@ -132,7 +137,7 @@ def _sweep(job: Job, given: SweepSpec | None, place: Place) -> Any:
     if given is None:
         return None
     options: Any = given.root
-    grid = _grid(given)
+    grid = _values_of(given)
     nested = grid is not options
     values = job.build.arguments(grid, (*place, "grid") if nested else place)
     others = job.build.arguments(options, place, omit=("grid",)) if nested else {}
@@ -140,6 +145,6 @@ def _sweep(job: Job, given: SweepSpec | None, place: Place) -> Any:
         return Sweep(values, **others)
 
 
-def _grid(sweep: SweepSpec) -> Any:
+def _values_of(sweep: SweepSpec) -> Any:
     options: Any = sweep.root
     return options.grid if "grid" in type(options).model_fields else options

@@ -49,12 +49,13 @@ _SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 
 
 def load_for_student(job: Job) -> None:
-    """Load data and teacher; without the teacher where that is gone and the student has its own."""
+    """Load data and teacher; without the teacher where it is gone and its student is trained."""
     try:
         job.load()
     except TutelageError as error:
-        gone = isinstance(error.__cause__, NotFoundError)
-        if not gone or uses_teacher(job.model.student) or job.model.teacher is None:
+        gone = isinstance(error.__cause__, NotFoundError) and job.model.teacher is not None
+        trained = (job.out / "student.safetensors").exists()
+        if not gone or not trained or uses_teacher(job.model.student):
             raise
         _LOG.warning("The teacher is gone, and the student is used without it: %s", error)
         job.load(teacher=False)
@@ -117,7 +118,7 @@ def evaluate_models(  # noqa: C901 - one after the other
     """
     if split not in _SPLITS:
         raise ArgumentError(f"`split` must be one of {', '.join(_SPLITS)}, got {split!r}")
-    load_for_student(job) if (job.out / "student.safetensors").exists() else job.load()
+    load_for_student(job)
     data = getattr(job.data, split)
     if data is None:
         raise DataError(

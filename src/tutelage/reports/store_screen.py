@@ -17,9 +17,8 @@ from tutelage.store.summary import examples, resemblances
 _MOST_CLASSES = 30
 
 
-def show_store(folder: Path, console: Console) -> None:
+def show_store(store: TargetStore, console: Console) -> None:
     """Print what a store holds."""
-    store = TargetStore.open(folder)
     for line in _facts(store):
         console.print(Text(line), soft_wrap=True)
     console.print(_fields(store))
