@@ -55,7 +55,7 @@ def consensus(teachers, weights=None, tolerance=1e-12, max_steps=20000):
 
 def cost(log_q, teachers, weights):
     """Σ_k w_k KL(p_k ‖ q_k) by the loss that students learn from."""
-    each = torch.stack([tl.objectives.coarse_soft_targets(log_q, one, 1.0) for one in teachers])
+    each = torch.stack([tl.objectives.soft_targets(log_q, one, 1.0) for one in teachers])
     weights = torch.tensor(weights, dtype=torch.float64)
     return ((weights / weights.sum()).unsqueeze(1) * each).sum(dim=0)
 

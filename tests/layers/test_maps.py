@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.layers import map_every_nth, map_first, map_last, map_uniform
+from tutelage.layers import map_every_nth, map_uniform
 
 
 def model(count):
@@ -41,15 +41,7 @@ def test_uniform_is_every_nth_where_it_divides(n):
     assert map_uniform(student, teacher) == map_every_nth(student, teacher, n)
 
 
-def test_first_maps_the_first_blocks_and_last_the_last():
-    student, teacher = model(3), model(5)
-    assert positions(map_first(student, teacher)) == {0: 0}
-    assert positions(map_first(student, teacher, 2)) == {0: 0, 1: 1}
-    assert positions(map_last(student, teacher)) == {2: 4}
-    assert positions(map_last(student, teacher, 3)) == {0: 2, 1: 3, 2: 4}
-
-
-@pytest.mark.parametrize("make", [map_every_nth, map_uniform, map_first, map_last])
+@pytest.mark.parametrize("make", [map_every_nth, map_uniform])
 def test_paths_choose_the_containers(make):
     twin = nn.ModuleDict({"a": nn.ModuleList(model(2)), "b": nn.ModuleList(model(4))})
     layer_map = make(twin, twin, student_path="a", teacher_path="b")
@@ -65,9 +57,7 @@ def test_paths_choose_the_containers(make):
     ("make", "need"),
     [
         (lambda s, t: map_every_nth(s, t, 2), "2 teacher blocks for each student block"),
-        (map_uniform, "a teacher block for each student block"),
-        (lambda s, t: map_first(s, t, 3), "3 blocks of each model"),
-        (lambda s, t: map_last(s, t, 3), "3 blocks of each model"),
+        (map_uniform, "1 teacher block for each student block"),
     ],
 )
 def test_too_few_blocks_are_refused_with_both_numbers(make, need):
@@ -75,8 +65,7 @@ def test_too_few_blocks_are_refused_with_both_numbers(make, need):
         make(model(3), model(2))
 
 
-@pytest.mark.parametrize("make", [map_every_nth, map_first, map_last])
 @pytest.mark.parametrize("value", [0, 1.5, True])
-def test_numbers_of_blocks_are_positive_integers(make, value):
-    with pytest.raises(ArgumentError, match=r"`(n|count)` must be"):
-        make(model(2), model(4), value)
+def test_numbers_of_blocks_are_positive_integers(value):
+    with pytest.raises(ArgumentError, match=r"`n` must be"):
+        map_every_nth(model(2), model(4), value)

@@ -7,7 +7,7 @@ from scipy.special import log_softmax, logsumexp
 
 import tutelage as tl
 from tutelage.errors import ModelError
-from tutelage.objectives import coarse_soft_targets, soft_targets
+from tutelage.objectives import soft_targets
 from tutelage.signals import Batch, Signals
 
 SEEDS, TEMPERATURES = st.integers(0, 10**6), st.floats(0.5, 20)
@@ -62,7 +62,7 @@ def coarse(ids, logits, rest):
 @given(SEEDS, TEMPERATURES)
 def test_equals_a_plain_reference_for_any_known_classes(seed, temperature):
     student, teacher = draw(seed)
-    ours = coarse_soft_targets(student, teacher, temperature)
+    ours = soft_targets(student, teacher, temperature)
     torch.testing.assert_close(ours, reference(student, teacher, temperature), rtol=1e-9, atol=1e-9)
     assert ours.min() > -1e-9
 
@@ -70,7 +70,7 @@ def test_equals_a_plain_reference_for_any_known_classes(seed, temperature):
 def test_value_by_hand():
     # q = (¼, ¾), p = (½, ½): ½ log(½/¼) + ½ log(½/¾) = ½ log(4/3)
     known = coarse([[2]], [[1.5]], [1.5])
-    ours = coarse_soft_targets(torch.zeros(1, 4).double(), known, 1.0)
+    ours = soft_targets(torch.zeros(1, 4).double(), known, 1.0)
     assert ours.item() == pytest.approx(np.log(4 / 3) / 2, abs=1e-14)
 
 
@@ -85,7 +85,7 @@ def test_without_another_class_it_is_soft_targets(seed, temperature):
     expected = soft_targets(student, logits, temperature)
     slope = gradient(expected, student)
     for teacher in (known, shuffled):
-        ours = coarse_soft_targets(student, teacher, temperature)
+        ours = soft_targets(student, teacher, temperature)
         torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(gradient(ours, student), slope, rtol=1e-12, atol=1e-11)
 
@@ -102,7 +102,7 @@ def test_is_zero_with_its_gradient_where_the_coarsened_student_is_the_teacher(
     ])  # fmt: skip
     inside = log_q.gather(1, teacher.ids.clamp(min=0)).masked_fill(teacher.ids < 0, -torch.inf)
     same = tl.CoarseLogits(teacher.ids, inside + shift, outside + shift)
-    values = coarse_soft_targets(student, same, temperature)
+    values = soft_targets(student, same, temperature)
     assert values.abs().max() < 1e-10 * max(temperature**2, 1)
     assert gradient(values, student).abs().max() < 1e-11 * max(temperature, 1)
 
@@ -111,7 +111,7 @@ def test_is_zero_with_its_gradient_where_the_coarsened_student_is_the_teacher(
 def test_gradient_at_temperature_one(seed):
     """q − p for known classes; the others share the gradient of the "other" class by their q."""
     student, teacher = draw(seed)
-    ours = gradient(coarse_soft_targets(student, teacher, 1.0), student)
+    ours = gradient(soft_targets(student, teacher, 1.0), student)
     q = student.detach().softmax(dim=1)
     p = torch.cat([teacher.logits, teacher.other.unsqueeze(1)], dim=1).softmax(dim=1)
     for row, ids in enumerate(teacher.ids.tolist()):
@@ -127,7 +127,7 @@ def test_gradient_at_temperature_one(seed):
 def test_without_mass_on_the_other_class_the_student_leaves_it_too():
     student = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     inside = coarse([[3, 1]] * 4, [[0.5, 2.0]] * 4, [-np.inf] * 4)
-    ours = gradient(coarse_soft_targets(student, inside, 1.0), student)
+    ours = gradient(soft_targets(student, inside, 1.0), student)
     q = student.detach().softmax(dim=1)
     torch.testing.assert_close(ours[:, [0, 2, 4]], q[:, [0, 2, 4]], rtol=1e-12, atol=0)
 
@@ -137,7 +137,7 @@ def test_a_restricted_softmax_has_no_gradient_outside_and_this_one_has():
     restricted = soft_targets(student[:, [3, 1]], torch.tensor([[0.5, 2.0]] * 4).double(), 1.0)
     assert gradient(restricted, student)[:, [0, 2, 4]].abs().max() == 0
     known = coarse([[3, 1]] * 4, [[0.5, 2.0]] * 4, [-3.0] * 4)
-    ours = gradient(coarse_soft_targets(student, known, 1.0), student)
+    ours = gradient(soft_targets(student, known, 1.0), student)
     assert ours[:, [0, 2, 4]].abs().min() > 1e-3
 
 
@@ -150,7 +150,7 @@ def test_disjoint_teachers_learnt_coarsely_fix_the_relative_heights_and_restrict
     teacher = tl.CoarseLogits(ids, log_p, (1 - log_p.exp().sum(dim=1)).log())
 
     def coarsened(student):
-        return coarse_soft_targets(student.expand(2, 6), teacher, 1.0)
+        return soft_targets(student.expand(2, 6), teacher, 1.0)
 
     def restricted(student):
         return soft_targets(student.expand(2, 6).gather(1, ids), log_p, 1.0)
@@ -171,17 +171,17 @@ def test_disjoint_teachers_learnt_coarsely_fix_the_relative_heights_and_restrict
 
 def test_gradcheck():
     student, teacher = draw(3, rows=4)
-    assert torch.autograd.gradcheck(lambda z: coarse_soft_targets(z, teacher, 3.0), student)
+    assert torch.autograd.gradcheck(lambda z: soft_targets(z, teacher, 3.0), student)
 
 
 @given(SEEDS, st.permutations(range(6)), st.floats(-50, 50))
 def test_follows_a_permutation_of_the_batch_and_ignores_a_shift_of_either_side(seed, rows, shift):
     student, teacher = draw(seed)
-    expected = coarse_soft_targets(student, teacher)
-    ours = coarse_soft_targets(student[rows], teacher[torch.tensor(rows)])
+    expected = soft_targets(student, teacher)
+    ours = soft_targets(student[rows], teacher[torch.tensor(rows)])
     torch.testing.assert_close(ours, expected[rows])
     moved = tl.CoarseLogits(teacher.ids, teacher.logits + shift, teacher.other + shift)
-    torch.testing.assert_close(coarse_soft_targets(student + shift, moved), expected)
+    torch.testing.assert_close(soft_targets(student + shift, moved), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -189,7 +189,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     student, teacher = draw(5)
     student = student.detach().to(dtype)
     teacher = tl.CoarseLogits(teacher.ids, teacher.logits.to(dtype), teacher.other.to(dtype))
-    ours = coarse_soft_targets(student, teacher, 2.0)
+    ours = soft_targets(student, teacher, 2.0)
     assert ours.dtype == torch.float32
     exact = tl.CoarseLogits(teacher.ids, teacher.logits.double(), teacher.other.double())
     np.testing.assert_allclose(
@@ -205,7 +205,7 @@ def test_extreme_logits_give_finite_values_and_gradients(dtype, rest, temperatur
     student = torch.tensor(extremes, dtype=dtype, requires_grad=True)
     known = coarse([[0, 1], [0, -1], [2, 1]], [[-1e4, 1e4], [1e4, -np.inf], [0, 0]], [rest] * 3)
     teacher = tl.CoarseLogits(known.ids, known.logits.to(dtype), known.other.to(dtype))
-    values = coarse_soft_targets(student, teacher, temperature)
+    values = soft_targets(student, teacher, temperature)
     assert values.isfinite().all()
     assert gradient(values, student).isfinite().all()
 
@@ -213,7 +213,7 @@ def test_extreme_logits_give_finite_values_and_gradients(dtype, rest, temperatur
 def test_a_class_with_probability_0_adds_no_loss_and_still_has_a_gradient():
     student = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     teacher = coarse([[0, 1]], [[0.0, -np.inf]], [0.0])
-    values = coarse_soft_targets(student, teacher, 1.0)
+    values = soft_targets(student, teacher, 1.0)
     assert values.item() == pytest.approx(np.log(1.5))
     assert gradient(values, student)[0].tolist() == pytest.approx([-1 / 6, 1 / 3, -1 / 6])
 
@@ -222,24 +222,24 @@ class TestBadInput:
     @pytest.mark.parametrize("wrong", [7, -2, 100])
     def test_classes_that_the_student_does_not_have(self, wrong):
         with pytest.raises(ModelError, match=rf"0 to 6, got \[{wrong}\]; correct the labels"):
-            coarse_soft_targets(torch.zeros(1, 7), coarse([[0, wrong]], [[0.0, 0.0]], [0.0]))
+            soft_targets(torch.zeros(1, 7), coarse([[0, wrong]], [[0.0, 0.0]], [0.0]))
 
     def test_a_class_named_twice(self):
         with pytest.raises(ModelError, match="must differ within a row, got one twice"):
-            coarse_soft_targets(torch.zeros(1, 7), coarse([[4, -1, 4]], [[0, -np.inf, 0.0]], [0.0]))
+            soft_targets(torch.zeros(1, 7), coarse([[4, -1, 4]], [[0, -np.inf, 0.0]], [0.0]))
 
     def test_mass_where_the_student_has_no_class(self):
         with pytest.raises(ModelError, match=r"knows all 2 classes .*other_class=False"):
-            coarse_soft_targets(torch.zeros(1, 2), coarse([[1, 0]], [[0.0, 0.0]], [0.0]))
+            soft_targets(torch.zeros(1, 2), coarse([[1, 0]], [[0.0, 0.0]], [0.0]))
 
     def test_a_row_without_any_mass(self):
         with pytest.raises(ModelError, match="must have mass somewhere"):
-            coarse_soft_targets(torch.zeros(1, 2), coarse([[-1]], [[-np.inf]], [-np.inf]))
+            soft_targets(torch.zeros(1, 2), coarse([[-1]], [[-np.inf]], [-np.inf]))
 
     @pytest.mark.parametrize("shape", [(1, 7), (2,), (2, 7, 1)])
     def test_other_shapes(self, shape):
         with pytest.raises(ModelError, match=r"must be \[2, classes\] .*let the student return"):
-            coarse_soft_targets(torch.zeros(shape), coarse([[0]] * 2, [[0.0]] * 2, [0.0] * 2))
+            soft_targets(torch.zeros(shape), coarse([[0]] * 2, [[0.0]] * 2, [0.0] * 2))
 
 
 class TestObjectives:
@@ -247,7 +247,7 @@ class TestObjectives:
         student, teacher = draw(1)
         objective = tl.SoftTargets(3.0)
         ours = objective(Signals(student), Signals(teacher), Batch(student))
-        assert torch.equal(ours, coarse_soft_targets(student, teacher, 3.0))
+        assert torch.equal(ours, soft_targets(student, teacher, 3.0))
 
     @pytest.mark.parametrize("objective", [tl.LogitRegression(), tl.DKD(), tl.DIST()])
     def test_others_refuse_and_name_the_one_that_does_not(self, objective):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tutelage as tl
 from tutelage.errors import ModelError
-from tutelage.objectives import coarse_soft_targets, soft_targets
+from tutelage.objectives import soft_targets
 from tutelage.store.fields import counted, sample_classes
 
 TEMPERATURES = (1.0, 4.0)
@@ -63,9 +63,7 @@ def test_frequencies_and_gradients_are_unbiased(count, temperature):
     answer = drawn(logits.expand(rows, classes), count, temperature)
     theirs = student.repeat(rows, 1).requires_grad_()
     exact = student[None].clone().requires_grad_()
-    (drawn_gradient,) = torch.autograd.grad(
-        coarse_soft_targets(theirs, answer, temperature).sum(), theirs
-    )
+    (drawn_gradient,) = torch.autograd.grad(soft_targets(theirs, answer, temperature).sum(), theirs)
     (gradient,) = torch.autograd.grad(soft_targets(exact, logits[None], temperature).sum(), exact)
     for found, expected in (
         (shares(answer, classes), (logits / temperature).softmax(0)),
@@ -83,15 +81,15 @@ def test_the_loss_is_cross_entropy_with_the_frequencies_minus_their_entropy(seed
     p = shares(answer, 5)
     cross = torch.nn.functional.cross_entropy(student / temperature, p, reduction="none")
     expected = temperature**2 * (cross - torch.special.entr(p).sum(1))
-    found = coarse_soft_targets(student, answer, temperature)
+    found = soft_targets(student, answer, temperature)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_at_another_temperature_they_are_refused():
     answer = drawn(torch.zeros(2, 3), 2, 4.0)
-    assert bool((coarse_soft_targets(torch.zeros(2, 3), answer, 4.0) >= 0).all())
+    assert bool((soft_targets(torch.zeros(2, 3), answer, 4.0) >= 0).all())
     with pytest.raises(ModelError, match=r"`temperature` must be that .* got 2 instead of 4; set"):
-        coarse_soft_targets(torch.zeros(2, 3), answer, 2.0)
+        soft_targets(torch.zeros(2, 3), answer, 2.0)
 
 
 def test_sampled_outputs_cannot_be_joined_with_others():

@@ -112,7 +112,7 @@ def test_specialists_of_some_classes_teach_rows() -> None:
     losses = tl.Distiller(student, Specialists(members), tl.SoftTargets(2))(
         Batch(pixels, labels, domain=domains)
     )
-    values = tl.objectives.coarse_soft_targets(flat(student(pixels), labels), targets, 2)
+    values = tl.objectives.soft_targets(flat(student(pixels), labels), targets, 2)
     expected = torch.stack([values[owners == each].mean() for each in range(IMAGES)]).mean()
     assert torch.allclose(losses.total, expected, atol=1e-6)
 

@@ -98,10 +98,8 @@ def map_every_nth(
     {'0': '1', '1': '3'}
     """
     integer("n", n, 1, "pass the number of teacher blocks for each student block")
-    student_blocks, teacher_blocks = both = _both(student, teacher, student_path, teacher_path)
-    enough = len(teacher_blocks) >= n * len(student_blocks)
-    _require(enough, f"{n} teacher blocks for each student block", both)
-    return {block: teacher_blocks[n * i + n - 1] for i, block in enumerate(student_blocks)}
+    ours, theirs = _both(student, teacher, student_path, teacher_path, n)
+    return {block: theirs[n * i + n - 1] for i, block in enumerate(ours)}
 
 
 def map_uniform(
@@ -119,73 +117,27 @@ def map_uniform(
     >>> map_uniform(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
     {'0': '2', '1': '4'}
     """
-    student_blocks, teacher_blocks = both = _both(student, teacher, student_path, teacher_path)
-    s, t = len(student_blocks), len(teacher_blocks)
-    _require(t >= s, "a teacher block for each student block", both)
-    return {
-        block: teacher_blocks[((i + 1) * t + s - 1) // s - 1]
-        for i, block in enumerate(student_blocks)
-    }
-
-
-def map_first(
-    student: nn.Module,
-    teacher: nn.Module,
-    count: int = 1,
-    *,
-    student_path: str | None = None,
-    teacher_path: str | None = None,
-) -> dict[str, str]:
-    """Map the first `count` blocks of the student to the first of the teacher, one by one.
-
-    Both models must have `count` blocks, 1 or more; arguments and errors as for `map_every_nth`.
-
-    >>> map_first(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
-    {'0': '0'}
-    """
-    both = _both(student, teacher, student_path, teacher_path)
-    _require_count(count, both)
-    return dict(zip(both[0][:count], both[1][:count], strict=True))
-
-
-def map_last(
-    student: nn.Module,
-    teacher: nn.Module,
-    count: int = 1,
-    *,
-    student_path: str | None = None,
-    teacher_path: str | None = None,
-) -> dict[str, str]:
-    """Map the last `count` blocks of the student to the last of the teacher, end to end.
-
-    MiniLM (Wang et al., NeurIPS 2020) uses the last layer only. Both models must have `count`
-    blocks, 1 or more; arguments and errors as for `map_every_nth`.
-
-    >>> map_last(nn.Sequential(*[nn.Linear(2, 2)] * 2), nn.Sequential(*[nn.Linear(2, 2)] * 5))
-    {'1': '4'}
-    """
-    both = _both(student, teacher, student_path, teacher_path)
-    _require_count(count, both)
-    return dict(zip(both[0][-count:], both[1][-count:], strict=True))
+    ours, theirs = _both(student, teacher, student_path, teacher_path)
+    s, t = len(ours), len(theirs)
+    return {block: theirs[((i + 1) * t + s - 1) // s - 1] for i, block in enumerate(ours)}
 
 
 def _both(
-    student: nn.Module, teacher: nn.Module, student_path: str | None, teacher_path: str | None
+    student: nn.Module,
+    teacher: nn.Module,
+    student_path: str | None,
+    teacher_path: str | None,
+    each: int = 1,
 ) -> tuple[list[str], list[str]]:
-    return blocks_of(student, student_path, "student"), blocks_of(teacher, teacher_path, "teacher")
-
-
-def _require_count(count: int, both: tuple[list[str], list[str]]) -> None:
-    integer("count", count, 1, "pass the number of blocks to map")
-    _require(min(map(len, both)) >= count, f"{count} blocks of each model", both)
-
-
-def _require(enough: bool, what: str, both: tuple[list[str], list[str]]) -> None:
-    if not enough:
+    """Return the blocks of both models; refuse fewer than `each` of the teacher for each other."""
+    both = blocks_of(student, student_path, "student"), blocks_of(teacher, teacher_path, "teacher")
+    if len(both[1]) < each * len(both[0]):
         raise ModelError(
-            f"this map needs {what}, got {len(both[0])} (student) and {len(both[1])} (teacher); "
-            "map fewer blocks, or choose models that have them"
+            f"this map needs {each} teacher block{'s' * (each > 1)} for each student block, got "
+            f"{len(both[0])} (student) and {len(both[1])} (teacher); choose models that have them, "
+            "or write the map yourself, from tl.layers.blocks"
         )
+    return both
 
 
 def _search(model: nn.Module, side: str) -> list[str]:

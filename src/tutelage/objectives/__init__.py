@@ -59,7 +59,7 @@ from tutelage.objectives._regression import (
 )
 from tutelage.objectives._rkd import RKD, rkd
 from tutelage.objectives._skd import SKD, skd
-from tutelage.objectives._soft_targets import SoftTargets, coarse_soft_targets, soft_targets
+from tutelage.objectives._soft_targets import SoftTargets, soft_targets
 from tutelage.objectives._spans import ALM, AlignedKL, aligned_kl, alm
 from tutelage.objectives._wttm import WTTM, wttm
 
@@ -71,7 +71,7 @@ __all__ = [
     "OutputRegression", "OwnLoss", "ReverseKL", "RowMean", "SkewKL", "SkewReverseKL", "SoftTargets",
     "Term", "TotalVariation", "ValidationFeedback", "VkD", "WeightedSum", "aligned_kl", "alm",
     "attention_transfer", "binary_labels", "binary_targets", "bounded_regression", "cka",
-    "coarse_soft_targets", "crd", "cwd", "dist", "dkd", "feature_match", "gaussian_regression",
+    "crd", "cwd", "dist", "dkd", "feature_match", "gaussian_regression",
     "hard_labels", "jensen_shannon", "logit_regression", "logit_standardization", "minilmv2", "nkd",
     "ofa", "regression", "reverse_kl", "rkd", "skd", "skew_kl", "skew_reverse_kl", "soft_targets",
     "total_variation", "vkd", "with_feedback", "wttm",

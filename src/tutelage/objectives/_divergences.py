@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import inner_fraction
-from tutelage.coarse import CoarseLogits
-from tutelage.errors import ModelError
 from tutelage.objectives._formula import Divergence
-from tutelage.objectives._soft_targets import Targets, coarsened
-from tutelage.objectives._tensors import at_least_float32, same_classes
+from tutelage.objectives._soft_targets import Targets, log_probabilities
 from tutelage.schedules import Schedule
 
 _LEAST = -1e30  # of a logarithm: exp is 0, and 0 · _LEAST is 0, where 0 · (−∞) is NaN
@@ -235,29 +231,6 @@ class TotalVariation(Divergence):
     """
 
     formula = staticmethod(total_variation)
-
-
-def log_probabilities(
-    student: Tensor, teacher: Targets, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Return log q and log p at temperature T over the same classes, in float32 at least.
-
-    Raises:
-        ModelError: The two sides do not fit, or the teacher's classes were sampled.
-    """
-    if isinstance(teacher, CoarseLogits):
-        if teacher.sampled_at is not None:
-            raise ModelError(
-                "this divergence needs the probabilities of the teacher's classes, got classes "
-                "sampled from them, which give an unbiased gradient for SoftTargets alone; use "
-                "that, or label with top_k"
-            )
-        return coarsened(student, teacher, temperature)
-    same_classes(student, teacher)
-    log_q, log_p = (
-        F.log_softmax(at_least_float32(each) / temperature, dim=1) for each in (student, teacher)
-    )
-    return log_q, log_p
 
 
 def divergence(log_a: Tensor, log_b: Tensor) -> Tensor:

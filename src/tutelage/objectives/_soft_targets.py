@@ -26,24 +26,42 @@ def soft_targets(student: Tensor, teacher: Targets, temperature: float = 4.0) ->
     teacher and student; T² keeps its scale as T grows. At T = 1 this is the plain KL divergence;
     for T → ∞ it tends to `logit_regression`.
 
+    Of a teacher with known classes (`CoarseLogits`) the sum is over these and one "other" class.
+    The coarsened q is that of Hinton, Vinyals and Dean 2015, section 5: the student's probabilities
+    at temperature 1 are summed over the classes that the teacher does not know, q(outside). Then
+    both sides are softened by T and compared. At T = 1 the gradient is q_i − p_i for a known class
+    and q_i − p_other·q_i/q(outside) for another. To leave these classes out of the softmax instead
+    (Vongkulbhisal et al. 2019, https://arxiv.org/abs/1904.06062) gives them no gradient at all:
+    teachers of disjoint classes then never determine how the two sets' logits compare.
+
+    Classes sampled from p at temperature T (`teacher.sampled_at`) are compared one by one:
+    T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k samples. On average over the samples the gradient
+    is that of all classes; the value is higher, since a sample has less entropy than p.
+
     Args:
         student: Student logits z, `[batch, classes]`.
-        teacher: Teacher logits v, `[batch, classes]`; for `CoarseLogits` of known classes the value
-            is `coarse_soft_targets`.
+        teacher: Teacher logits v, `[batch, classes]`, or its known classes and the other one, whose
+            logit is −∞ where it has no mass.
         temperature: T > 0. Higher values give the teacher's small probabilities more weight.
 
     Returns:
         `[batch]`, in nats (times T²), zero or more.
 
+    Raises:
+        ModelError: The two sides have different shapes; a known class is not one of the student's,
+            or is named twice; classes were sampled at another temperature; or there is mass where
+            the student has no class (values are checked on the CPU only).
+
     >>> import torch
     >>> soft_targets(torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]]), temperature=2.0)
     tensor([0.4438])
+    >>> known = CoarseLogits(torch.tensor([[0]]), torch.tensor([[0.0]]), torch.tensor([0.0]))
+    >>> soft_targets(torch.zeros(1, 4), known, temperature=1.0)  # ½ log(½/¼) + ½ log(½/¾)
+    tensor([0.1438])
     """
-    if isinstance(teacher, CoarseLogits):
-        return coarse_soft_targets(student, teacher, temperature)
-    same_classes(student, teacher)
-    log_q = F.log_softmax(at_least_float32(student) / temperature, dim=1)
-    log_p = F.log_softmax(at_least_float32(teacher) / temperature, dim=1)
+    if isinstance(teacher, CoarseLogits) and teacher.sampled_at is not None:
+        return _sampled(student, teacher, temperature)
+    log_q, log_p = log_probabilities(student, teacher, temperature)
     return kl_divergence(log_q, log_p) * temperature**2
 
 
@@ -64,44 +82,30 @@ class SoftTargets(Divergence):
         super().__init__(temperature)
 
 
-def coarse_soft_targets(student: Tensor, teacher: CoarseLogits, temperature: float = 4.0) -> Tensor:
-    """T² · KL(p ‖ q) over the teacher's known classes and one "other" class.
-
-    The coarsened q is that of Hinton, Vinyals and Dean 2015, section 5: the student's probabilities
-    at temperature 1 are summed over the classes that the teacher does not know, q(outside). Then
-    both sides are softened by T and compared. With all classes known this is `soft_targets`. At
-    T = 1 the gradient is q_i − p_i for a known class and q_i − p_other·q_i/q(outside) for another.
-    To leave these classes out of the softmax instead (Vongkulbhisal et al. 2019,
-    https://arxiv.org/abs/1904.06062) gives them no gradient at all: teachers of disjoint classes
-    then never determine how the two sets' logits compare.
-
-    Classes sampled from p at temperature T (`teacher.sampled_at`) are compared one by one:
-    T² · Σ n_i/k · log(n_i/k / q_i) with n_i of k samples. On average over the samples the gradient
-    is that of `soft_targets`; the value is higher, since a sample has less entropy than p.
-
-    Args:
-        student: Student logits, `[batch, classes]`.
-        teacher: The known classes and the other class, whose logit is −∞ where it has no mass.
-        temperature: T > 0.
-
-    Returns:
-        `[batch]`, in nats (times T²), zero or more.
+def log_probabilities(
+    student: Tensor, teacher: Targets, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return log q and log p at temperature T over the same classes, in float32 at least.
 
     Raises:
-        ModelError: The two sides have different lengths; a known class is not one of the
-            student's, or is named twice; classes were sampled at another temperature; or there is
-            mass where the student has no class (values are checked on the CPU only).
-
-    >>> known = CoarseLogits(torch.tensor([[0]]), torch.tensor([[0.0]]), torch.tensor([0.0]))
-    >>> coarse_soft_targets(torch.zeros(1, 4), known, temperature=1.0)  # ½ log(½/¼) + ½ log(½/¾)
-    tensor([0.1438])
+        ModelError: The two sides do not fit, or the teacher's classes were sampled.
     """
-    if teacher.sampled_at is not None:
-        return _sampled(student, teacher, temperature)
-    return kl_divergence(*coarsened(student, teacher, temperature)) * temperature**2
+    if isinstance(teacher, CoarseLogits):
+        if teacher.sampled_at is not None:
+            raise ModelError(
+                "this divergence needs the probabilities of the teacher's classes, got classes "
+                "sampled from them, which give an unbiased gradient for SoftTargets alone; use "
+                "that, or label with top_k"
+            )
+        return _coarsened(student, teacher, temperature)
+    same_classes(student, teacher)
+    log_q, log_p = (
+        F.log_softmax(at_least_float32(each) / temperature, dim=1) for each in (student, teacher)
+    )
+    return log_q, log_p
 
 
-def coarsened(student: Tensor, teacher: CoarseLogits, temperature: float) -> tuple[Tensor, Tensor]:
+def _coarsened(student: Tensor, teacher: CoarseLogits, temperature: float) -> tuple[Tensor, Tensor]:
     """Return log q and log p at T over the teacher's known classes and the "other" one, last.
 
     Both are −∞ where short rows are padded, and `[batch, k + 1]`. Errors: see the formula.
