@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 
 import tutelage as tl
 from compiling import compilers_warnings, needs_compiler
-from tutelage.layers.capture import capturing
+from tutelage.layers.capture import Captured, capturing
 from tutelage.signals import Batch
 from tutelage.teachers import Predictor
 from tutelage.wants import Fields
@@ -186,7 +186,7 @@ class TestBrokenGraphs:
             convolutions(4), convolutions(8).eval(), tl.FeatureMatch({"2": "2"}) + SOFT, pictures(0)
         )
         compiled = torch.compile(ours, backend="aot_eager")
-        begun, done, theirs = threading.Event(), threading.Event(), {}
+        begun, done, theirs = threading.Event(), threading.Event(), Captured()
         model = ours.teacher.module
 
         def capture():
@@ -203,7 +203,7 @@ class TestBrokenGraphs:
         finally:
             done.set()
             thread.join()
-        torch.testing.assert_close(theirs["2"], model[:3](pictures(9).inputs))
+        torch.testing.assert_close(theirs.features["2"], model[:3](pictures(9).inputs))
         torch.testing.assert_close(compiled(pictures(2)).total, plain(pictures(2)).total)
 
     def test_a_teacher_that_is_not_traced_runs_beside_the_graphs(self, tmp_path):

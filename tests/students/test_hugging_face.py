@@ -373,5 +373,6 @@ def test_positions_of_special_layers_are_renumbered(dense, kept, left):
         **WORDS, num_key_value_heads=2, mlp_only_layers=dense, num_experts=2, num_experts_per_tok=1,
         moe_intermediate_size=4, shared_expert_intermediate_size=4,
     )  # fmt: skip
-    student, _ = keep_layers(hf.Qwen2MoeForCausalLM(config), kept, inputs=IDS)
+    student, _ = keep_layers(hf.Qwen2MoeForCausalLM(config), kept)
+    student(**IDS)
     assert student.config.mlp_only_layers == left

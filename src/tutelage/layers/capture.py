@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from threading import get_ident
 from types import MappingProxyType
@@ -34,11 +35,19 @@ def check_layers(model: nn.Module, paths: Collection[str], side: str) -> None:
         submodule(model, LayerPath.parse(text).path, side)
 
 
+@dataclass
+class Captured:
+    """What was captured: features by layer path, and which tokens a wrapper has made of texts."""
+
+    features: dict[str, Tensor] = field(default_factory=dict)
+    tokens: Tensor | None = None
+
+
 @contextmanager
-def capturing(
-    model: nn.Module, fields: Fields, side: str, found: dict[str, Tensor]
-) -> Iterator[None]:
+def capturing(model: nn.Module, fields: Fields, side: str, found: Captured) -> Iterator[None]:
     """Capture layers of a model that runs inside this context, in this thread.
+
+    Of a wrapper's model it also keeps the `attention_mask` that it is given, as bool.
 
     Hooks exist only inside. Captured tensors are cloned, so that later in-place operations
     (`ReLU(inplace=True)`, `x += y`) cannot change them, and so that those computed in inference
@@ -52,16 +61,16 @@ def capturing(
         model: The model.
         fields: What is required of it.
         side: Its name in messages.
-        found: Where the clones go, by path, while the model runs.
+        found: Where the clones go while the model runs.
     """
     paths = {text: LayerPath.parse(text) for text in sorted(fields.features)}
     thread = get_ident()
 
     def keep(text: str, value: Any) -> None:
         # Ignore the tensors of another thread that runs the same model at the same time.
-        if text not in found and get_ident() == thread:
-            found[text] = _copy(_tensor(_item(value, paths[text]), text, side))
-            if not fields.output and len(found) == len(paths):
+        if text not in found.features and get_ident() == thread:
+            found.features[text] = _copy(_tensor(_item(value, paths[text]), text, side))
+            if not fields.output and len(found.features) == len(paths):
                 raise Complete
 
     # PyTorch leaves `named` out in a thread that meets a hook which another one is removing.
@@ -74,16 +83,20 @@ def capturing(
     with ExitStack() as stack:
         for text, path in paths.items():
             module = submodule(model, path.path, side)
-            if path.input:
-                hook = module.register_forward_pre_hook(partial(before, text), with_kwargs=True)
-            else:
-                hook = module.register_forward_hook(partial(after, text))
-            stack.callback(hook.remove)
+            stack.enter_context(
+                module.register_forward_pre_hook(partial(before, text), with_kwargs=True)
+                if path.input
+                else module.register_forward_hook(partial(after, text))
+            )
+        if isinstance(model, Wrapper):
+            note = partial(_note_tokens, found)
+            hook = unwrapped(model).register_forward_pre_hook(note, with_kwargs=True)
+            stack.enter_context(hook)
         # Hooks inside a compiled graph do not run, so the model runs uncompiled.
-        if any(_compiled(model, path.path) for path in paths.values()):
+        if _compiled(model, paths.values()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
-    missing = sorted(set(paths) - set(found))
+    missing = sorted(set(paths) - set(found.features))
     if missing:
         raise ModelError(
             f"every required layer must run in the forward pass of the {side}, got no call of "
@@ -91,23 +104,12 @@ def capturing(
         )
 
 
-@contextmanager
-def noting_tokens(model: nn.Module, found: list[Tensor]) -> Iterator[None]:
-    """Note the `attention_mask` that a wrapper gives its model in this context, as bool."""
-    if not isinstance(model, Wrapper):
-        yield
-        return
-
-    def note(_: nn.Module, __: tuple[Any, ...], named: Any = MappingProxyType({})) -> None:
-        mask = named.get("attention_mask")
-        if isinstance(mask, Tensor) and mask.ndim == _TABLE:
-            found.append(mask.bool())
-
-    handle = unwrapped(model).register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
+def _note_tokens(
+    found: Captured, _: nn.Module, __: tuple[Any, ...], named: Any = MappingProxyType({})
+) -> None:
+    mask = named.get("attention_mask")
+    if found.tokens is None and isinstance(mask, Tensor) and mask.ndim == _TABLE:
+        found.tokens = mask.bool()
 
 
 def _item(value: Any, path: LayerPath) -> Any:
@@ -143,9 +145,10 @@ def _copy(value: Tensor) -> Tensor:
     return value.clone()
 
 
-def _compiled(model: nn.Module, path: str) -> bool:
-    """Tell whether a module, or one that contains it, was compiled."""
+def _compiled(model: nn.Module, paths: Iterable[LayerPath]) -> bool:
+    """Tell whether a layer, or a module that contains it, was compiled."""
     return any(
         each is not None and (COMPILED in each._modules or each._compiled_call_impl)  # noqa: SLF001
-        for each in along(model, path)
+        for path in paths
+        for each in along(model, path.path)
     )

@@ -117,16 +117,14 @@ def is_exact(model: nn.Module, head: Head, run: Callable[[], Tensor]) -> bool:
         return (given[-1],)
 
     found, different = None, "it is called several times, not at all, or in a way of its own"
-    handle = head.layer.register_forward_pre_hook(exchange)
+    hook = head.layer.register_forward_pre_hook(exchange)
     try:
-        with randomness.preserved(), torch.no_grad():
+        with hook, randomness.preserved(), torch.no_grad():
             found = run()
             if len(given) == 1:
                 different = _difference(found, head.of(given[0]).logits())
     except TutelageError as error:
         different = f"it cannot be called for a few positions ({in_short(error)})"
-    finally:
-        handle.remove()
     if found is not None and len(given) == 1 and not bool(given[0].isfinite().all()):
         return False  # of this batch, such as one whose first text is empty
     if different:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ModelError, TutelageError, is_of_compiler
 from tutelage.heads import HeadLogits
-from tutelage.layers.capture import Complete, capturing, noting_tokens
+from tutelage.layers.capture import Captured, Complete, capturing
 from tutelage.layers.head import Head, head_of, is_exact
 from tutelage.nested import batch_size, describe, index_inputs, is_column, on_tensors
 from tutelage.signals import Signals
@@ -28,9 +28,7 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     Where `fields.head_from` allows it and the model's logits are exactly those of its output layer,
     the output is `HeadLogits`: the model then runs as far as the input of that layer.
     """
-    head = None
-    if fields.head_from is not None and hasattr(model, "get_output_embeddings"):
-        head = _exact_head(model, inputs, fields, side)
+    head = _exact_head(model, inputs, fields, side)
     if head is not None:
         path = f"{head.path}:input"
         found = observe(model, inputs, Fields(features=fields.features | {path}), side)
@@ -38,15 +36,11 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
         return replace(found, output=head.of(found.features[path]), features=kept)
     if not fields.features:
         return returned(call(model, inputs, side), side) if fields.output else Signals()
-    result: Any = None
-    features: dict[str, Tensor] = {}
-    masks: list[Tensor] = []
-    with suppress(Complete), capturing(model, fields, side, features), noting_tokens(model, masks):
+    result, captured = None, Captured()
+    with suppress(Complete), capturing(model, fields, side, captured):
         result = call(model, inputs, side)
-    tokens = masks[0] if masks else None
-    if not fields.output:
-        return Signals(None, features, tokens=tokens)
-    return replace(returned(result, side), features=features, tokens=tokens)
+    signals = returned(result, side) if fields.output else Signals()
+    return replace(signals, features=captured.features, tokens=captured.tokens)
 
 
 def _exact_head(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Head | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.heads import HeadLogits
-from tutelage.layers.capture import capturing, noting_tokens
+from tutelage.layers.capture import Captured, capturing
 from tutelage.layers.observe import call, observe, returned
 from tutelage.layers.output import Output
 from tutelage.layers.paths import LayerPath, submodule
@@ -27,7 +27,7 @@ _RANDOM = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.Mul
 
 
 def returned_loss(student: nn.Module, batch: Batch) -> Any:
-    """Return what a student returns that is given its targets too.
+    """Call a student with its targets and return what it returns, its loss among it.
 
     Of an `Output` it is what the wrapped model returns; a `Prepared` prepares its inputs first.
     """
@@ -55,18 +55,18 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
         return observe(model, batch.inputs, fields, side)
     own = _for_loss(batch)
     by_model = loss is returned_loss
-    features: dict[str, Tensor] = {}
-    masks: list[Tensor] = []
+    captured, calls = Captured(), list[Any]()
     with ExitStack() as stack:
         if fields.features:
             whole = replace(fields, output=True)  # the loss needs the whole forward pass
-            stack.enter_context(capturing(model, whole, side, features))
-            stack.enter_context(noting_tokens(model, masks))
-        calls = stack.enter_context(_returned_by(model)) if fields.output else []
+            stack.enter_context(capturing(model, whole, side, captured))
+        if fields.output:
+            keep = model.register_forward_hook(lambda _, __, result: calls.append(result))
+            stack.enter_context(keep)
         result = loss(model, own)
         losses = losses_in(result, batch, not by_model)
         if not losses and by_model and not model.training:
-            with _losing(model):
+            with _as_when_training(model):
                 losses = losses_in(loss(model, own), batch, False)
     if not losses and not by_model:
         raise ArgumentError(
@@ -80,7 +80,7 @@ def observe_student(model: nn.Module, batch: Batch, fields: Fields, side: str) -
             f"a dict with `loss`, or a dict of scalar losses, got {describe(result)} for {targets};"
             " give data with targets, or compute the loss: tl.OwnLoss(function of student, batch)"
         )
-    tokens = masks[0] if masks else None
+    features, tokens = captured.features, captured.tokens
     if not fields.output:
         return Signals(None, features, losses=losses, tokens=tokens)
     if by_model:
@@ -155,18 +155,7 @@ def _per_example(loss: Tensor, size: int, name: str = "loss") -> Tensor:
 
 
 @contextmanager
-def _returned_by(model: nn.Module) -> Iterator[list[Any]]:
-    """Keep what a model returns in this context, at each call."""
-    calls: list[Any] = []
-    handle = model.register_forward_hook(lambda _, __, result: calls.append(result))
-    try:
-        yield calls
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _losing(model: nn.Module) -> Iterator[None]:
+def _as_when_training(model: nn.Module) -> Iterator[None]:
     """Put the model and its modules that contain others in training mode, the rest in eval mode.
 
     Parts whose parameters are all frozen stay in eval mode, as in training.

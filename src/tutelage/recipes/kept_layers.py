@@ -63,7 +63,7 @@ def kept_student(
             "remove it, and they are chosen again"
         ) from error
     if key in known:
-        return keep_layers(teacher, known[key], path, arguments.get("inputs"))
+        return keep_layers(teacher, known[key], path)
     with randomness.preserved():
         randomness.seed_everything(seed)
         kept = make(teacher, data=data, **arguments)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage._checks import integer
-from tutelage.data import Source, as_source, randomness
+from tutelage.data import as_source, randomness
 from tutelage.errors import ArgumentError, DataError, ModelError, NonFiniteError
 from tutelage.evaluation import evaluate
 from tutelage.layers import evaluating, observe
@@ -57,7 +57,7 @@ def block_influence(teacher: nn.Module, data: object, path: str | None = None) -
     translates = generates(teacher) and not is_causal(teacher)
     totals, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
     with randomness.preserved(), evaluating(teacher), torch.inference_mode():
-        for raw in _source(data).epoch(0):
+        for raw in as_source("data", data, _BATCH).epoch(0):
             batch = raw.to(_device(teacher))
             batch = shift_labels_for(batch, teacher) if translates else batch
             found = observe(teacher, batch.inputs, Fields(features=wanted), "teacher")
@@ -79,7 +79,7 @@ def block_influence(teacher: nn.Module, data: object, path: str | None = None) -
 
 
 def most_influential(
-    teacher: Model, data: object, keep: int, path: str | None = None, inputs: object = None
+    teacher: Model, data: object, keep: int, path: str | None = None
 ) -> Kept[Model]:
     """Return the teacher with only its blocks of largest `block_influence`, and the layer map.
 
@@ -91,7 +91,6 @@ def most_influential(
         data: Some examples, as for `block_influence`; a few hundred texts are enough.
         keep: How many blocks the student has.
         path: The container of the blocks, as for `keep_layers`.
-        inputs: As for `keep_layers`.
 
     Raises:
         TutelageError: As for `block_influence` and `keep_layers`; `keep` is out of its range.
@@ -104,7 +103,7 @@ def most_influential(
     found = list(block_influence(teacher, data, path).values())
     count = _number(keep, len(found))
     kept = sorted(range(len(found)), key=found.__getitem__, reverse=True)[:count]
-    return keep_layers(teacher, sorted(kept), path, inputs)
+    return keep_layers(teacher, sorted(kept), path)
 
 
 def least_loss(
@@ -114,7 +113,6 @@ def least_loss(
     objective: Objective | None = None,
     reference: AnyTeacher | None = None,
     path: str | None = None,
-    inputs: object = None,
 ) -> Kept[Model]:
     """Return the teacher without the blocks whose removal costs least, one after another.
 
@@ -132,7 +130,6 @@ def least_loss(
             them (`tl.label`) spares half of the time, and with the teacher as the reference a
             student that has lost blocks may lose more.
         path: The container of the blocks, as for `keep_layers`.
-        inputs: As for `keep_layers`.
 
     Raises:
         ArgumentError: `keep` is out of its range.
@@ -142,15 +139,15 @@ def least_loss(
     names = children(teacher, container_of(teacher, path))
     count, loss = _number(keep, len(names)), SoftTargets(1) if objective is None else objective
     whole = as_teacher(teacher if reference is None else reference).for_data("data", data)
-    source, left = _source(data), list(range(len(names)))
+    source, left = as_source("data", data, _BATCH), list(range(len(names)))
     while len(left) > count:
         losses: dict[int, float] = {}
         refused: Exception | None = None
         for position in left:
             rest = [each for each in left if each != position]
             try:
-                student = keep_layers(teacher, rest, path, inputs).student
-                found = evaluate(student, whole, loss, source, device=_device(teacher))
+                student = keep_layers(teacher, rest, path).student
+                found = evaluate(student, whole, loss, source)
             except ModelError as error:  # it does not run without this block
                 refused = error
                 continue
@@ -163,7 +160,7 @@ def least_loss(
                 "look at the teacher's outputs for `data`"
             ) from refused
         left.remove(min(losses, key=losses.__getitem__))
-    return keep_layers(teacher, left, path, inputs)
+    return keep_layers(teacher, left, path)
 
 
 def _number(keep: int, count: int) -> int:
@@ -172,10 +169,6 @@ def _number(keep: int, count: int) -> int:
     if found > count:
         raise ArgumentError(f"`keep` must be no more than the teacher's {count} blocks, got {keep}")
     return found
-
-
-def _source(data: object) -> Source:
-    return as_source("data", data, _BATCH)
 
 
 def _device(model: nn.Module) -> torch.device:

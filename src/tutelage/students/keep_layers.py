@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from tutelage._checks import integer
 from tutelage.errors import ArgumentError, ModelError
-from tutelage.layers import evaluating, observe
 from tutelage.layers.blocks import children, containers
 from tutelage.layers.wrapper import unwrapped
-from tutelage.wants import OUTPUT
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -47,7 +45,6 @@ def every_nth_layer(
     n: int = 2,
     path: str | None = None,
     start: int | None = None,
-    inputs: object = None,
 ) -> Kept[Model]:
     """Return the teacher with only every n-th block, by default blocks n − 1, 2n − 1 and so on.
 
@@ -60,7 +57,6 @@ def every_nth_layer(
         path: The container of the blocks, as for `keep_layers`, or of one stage of several.
         start: The position of the first block that is kept, below n; 0 for networks whose first
             block is special (T5, ModernBERT, the stages of a ResNet). None for n − 1.
-        inputs: As for `keep_layers`.
 
     Raises:
         ArgumentError: `n` or `start` is out of its range.
@@ -94,12 +90,10 @@ def every_nth_layer(
             )
         student, kept = _keep(student, stage, list(range(first, count, n)))
         layer_map |= kept
-    return _dry_run(Kept(student, layer_map), inputs)
+    return Kept(student, layer_map)
 
 
-def keep_layers(
-    teacher: Model, kept: Iterable[int], path: str | None = None, inputs: object = None
-) -> Kept[Model]:
+def keep_layers(teacher: Model, kept: Iterable[int], path: str | None = None) -> Kept[Model]:
     """Return the teacher with only some of its blocks, and the layer map.
 
     DistilBERT (Sanh et al., arXiv:1910.01108) starts from every second layer of BERT. The student
@@ -115,13 +109,11 @@ def keep_layers(
         path: The container of the blocks, an `nn.Sequential` or `nn.ModuleList`, if
             `tutelage.layers.blocks` does not find it (in an encoder-decoder), or to keep blocks of
             one stage of several.
-        inputs: An example batch of inputs, on which the student is run once, to find out here and
-            not at the first batch that it does not run without a block.
 
     Raises:
         ArgumentError: `kept` is out of its range, or blocks are not found, or are stages.
-        ModelError: The student does not run on `inputs`, or does not match its Hugging Face config,
-            as a T5 without block 0, which has the position biases.
+        ModelError: The student does not match its Hugging Face config, as a T5 without block 0,
+            which has the position biases.
 
     >>> teacher = nn.Sequential(*[nn.Linear(2, 2) for _ in range(4)])
     >>> student, layer_map = keep_layers(teacher, [0, 3])
@@ -130,7 +122,7 @@ def keep_layers(
     """
     container = container_of(teacher, path)
     positions = _positions(kept, len(children(teacher, container)))
-    return _dry_run(_keep(teacher, container, positions), inputs)
+    return _keep(teacher, container, positions)
 
 
 def container_of(teacher: nn.Module, path: str | None) -> str:
@@ -158,14 +150,6 @@ def _keep(teacher: Model, container: str, positions: list[int]) -> Kept[Model]:
     _recount(student, container, positions, len(old))
     _check_config(student, teacher, container, layer_map)
     return Kept(student, layer_map)
-
-
-def _dry_run(kept: Kept[Model], inputs: object) -> Kept[Model]:
-    """Run the student once on the inputs, if there are any."""
-    if inputs is not None:
-        with evaluating(kept.student), torch.no_grad():
-            observe(kept.student, inputs, OUTPUT, "student")
-    return kept
 
 
 def _containers(teacher: nn.Module, path: str | None) -> list[str]:
