@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import tutelage as tl
 from recipe_sources import RECIPE, SOURCE
 from tutelage.cli import app
-from tutelage.cli.init import TASKS
+from tutelage.cli.init import STARTERS
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +170,7 @@ def test_the_schema_is_one_of_json():
     assert {"teacher", "student", "data", "objective", "training"} <= found["properties"].keys()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", STARTERS)
 def test_init_writes_a_recipe_that_is_valid(job, task):
     done = invoke("init", "mine/new.yaml", "--task", task, "--train", "my data.csv")
     assert done.exit_code == 0, done.output

@@ -17,7 +17,7 @@ from tutelage.cli.screen import AsJson, command_output
 from tutelage.errors import RecipeError, RunFolderError, did_you_mean
 from tutelage.files import writing
 
-TASKS = ("text", "table", "regression", "image", "sentence-encoder", "specialists")
+STARTERS = ("text", "table", "regression", "image", "sentence-encoder", "specialists")
 _QUESTIONS = {
     "train": "Which file or folder holds the training data?",
     "text": "Which column holds the texts?",
@@ -36,7 +36,7 @@ def init(  # noqa: PLR0913 - the verb's options
     ),
     *,
     task: Annotated[
-        str | None, typer.Option(help=f"One of: {', '.join(TASKS)}.", show_default="asks")
+        str | None, typer.Option(help=f"One of: {', '.join(STARTERS)}.", show_default="asks")
     ] = None,
     train: Annotated[str | None, typer.Option(help="The training data.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of the labels.")] = None,
@@ -55,17 +55,17 @@ def init(  # noqa: PLR0913 - the verb's options
             raise RecipeError(f"{path} must not exist yet; choose another name, or add --force")
         starters = {
             name: (files("tutelage") / "recipes/starters" / f"{name}.yaml").read_text("utf-8")
-            for name in TASKS
+            for name in STARTERS
         }
         asks = sys.stdin.isatty()
         if task is None and asks:
             for name, content in starters.items():
                 typer.echo(f"{name:18}{content.splitlines()[0].removeprefix('# ')}", err=True)
-            check = partial(_one_of, TASKS)
+            check = partial(_one_of, STARTERS)
             task = typer.prompt("What is the task?", default="table", value_proc=check, err=True)
-        if task not in TASKS:
+        if task not in STARTERS:
             raise typer.BadParameter(
-                f"must be one of {', '.join(TASKS)}, got {task!r}", param_hint="--task"
+                f"must be one of {', '.join(STARTERS)}, got {task!r}", param_hint="--task"
             )
         content = starters[task].replace("recipe.yaml", str(path))
         given = {"train": train, "text": text, "label": label, "teacher": teacher}

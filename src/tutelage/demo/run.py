@@ -45,7 +45,7 @@ class DemoSettings:
     Args:
         seeds: Repetitions, at least 2: each draws other labelled images and other first weights.
         temperature: Of the soft targets, above 0.
-        quick: Whether this is a short look rather than the whole demo.
+        quick: Whether pages and command call it a quick look; `demo_settings` sets its numbers.
         steps: Optimizer steps of each student: whole passes over both of its training sets.
         teacher_epochs: Passes of the teacher over the training images.
 

@@ -27,8 +27,8 @@ from tutelage.errors import ArgumentError, DataError, RecipeError, TutelageError
 from tutelage.layers import ImageInputs, Prepared, Rescaled, TextInputs
 from tutelage.nested import describe
 from tutelage.objectives import Objective
-from tutelage.recipes.kept_layers import kept_student, spread
-from tutelage.recipes.language import check_student, read_as_student, tokenizers
+from tutelage.recipes.kept_layers import kept_student
+from tutelage.recipes.language import check_tokenizer, read_as_student, tokenizers
 from tutelage.recipes.messages import dotted
 from tutelage.recipes.model import (
     EXAMPLES,
@@ -50,6 +50,7 @@ from tutelage.recipes.signatures import (
     parameters,
     target_of,
 )
+from tutelage.recipes.teacher_check import some_examples
 from tutelage.references.python_object import find, load
 from tutelage.references.reference import code_in
 from tutelage.references.weights import load_weights, read_weights
@@ -80,7 +81,7 @@ class Builder:
         trust: Whether models may run code of their own, see `references.load_model`.
         tunes: Whether the teacher is fine-tuned, and so gets outputs for the labels of the data.
 
-    Attributes, which become known in this order:
+    Attributes, which `Job` sets, in this order, as they become known:
         data: The data of the recipe.
         tokens: How texts become the student's tokens; None where the data has none.
         class_names: By place, the names of the classes of the teachers that were loaded.
@@ -337,7 +338,7 @@ class Builder:
         root: Any = given.root
         if isinstance(root, ModelName):
             with self.at(place):
-                check_student(dotted(place), root.root, self.tokens, trust=self.trust)
+                check_tokenizer(dotted(place), root.root, self.tokens, trust=self.trust)
                 maker = self.maker(dotted(place), root.root, self.number_of_outputs())
             return (self._scaled(maker) if is_python(root.root) else maker), None
         make, arguments, place = self._named(root, place)
@@ -352,7 +353,7 @@ class Builder:
             teacher = as_module("teacher", self.teacher, f"for a student made by {name}")
             if _looks_at_examples(given_arguments):
                 arguments.pop(EXAMPLES, None)
-                some = spread(self.data, getattr(given_arguments, EXAMPLES))
+                some = some_examples(self.data, getattr(given_arguments, EXAMPLES))
                 kept = kept_student(make, teacher, some, arguments, self.out, self.seed)
             else:
                 kept = make(teacher, **arguments)
@@ -445,7 +446,7 @@ class Builder:
                         "test and unlabelled, of which only train must be there, got "
                         f"{describe(found)}; give one"
                     )
-                options = found if is_dict else {"train": found}
+                return load_by_reference("data", found if is_dict else {"train": found}, load)
             return load_by_reference("data", options, load)
 
 

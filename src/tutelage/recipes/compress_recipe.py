@@ -43,7 +43,7 @@ def carry_out_compression(job: Job) -> Compressed:
     teacher = job.teacher()
     if teacher is None:
         raise job.missing("teacher", "the model that is to become smaller")
-    job.look_at_teacher()
+    job.learn_outputs_and_scale()
     training, objective = training_of(job, given.training, "compress"), _objective(job)
 
     def describe(student: nn.Module, folder: Path) -> dict[str, str]:

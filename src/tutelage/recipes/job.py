@@ -19,7 +19,7 @@ from tutelage.errors import ArgumentError, RecipeError, some_of
 from tutelage.objectives import Objective
 from tutelage.recipes.building import Builder, as_module, uses_teacher
 from tutelage.recipes.language import in_tokens
-from tutelage.recipes.model import RecipeModel, resolved
+from tutelage.recipes.model import RecipeModel, spelled_out
 from tutelage.recipes.reading import Document, Place
 from tutelage.recipes.signatures import FROM_STUDENT, ModelName, parameters
 from tutelage.recipes.student_files import write_student
@@ -36,7 +36,8 @@ from tutelage.wants import Fields
 
 _LOG = logging.getLogger(__name__)
 _SOME, _SOME_LABELS = 1000, 10_000
-"""Examples by whose labels values are scaled; more where these cost nothing."""
+"""How many labels the scale of values is computed from; more of a table, whose labels are read
+fast."""
 
 
 class Job:
@@ -56,7 +57,7 @@ class Job:
         settings: The arguments of `distill` in the section `training`.
         objectives: The argument `objective` or `stages` of `distill`; empty until it is known.
         data: As loaded, in the student's tokens, with classes in the order of the teacher's.
-        live_teacher: The teacher before it is fine-tuned.
+        given_teacher: The teacher as it came, before it is fine-tuned.
         tuned: The teacher that the student learns from; None until it is needed.
     """
 
@@ -82,7 +83,7 @@ class Job:
         self._needs_map = names_map(model.objective, model.stages)
         self.objectives = {} if self._needs_map else self._objectives()
         self.data = Splits(None)
-        self.live_teacher: Any = None
+        self.given_teacher: Any = None
         self.tuned: Any = None
 
     def _objectives(self) -> dict[str, Any]:
@@ -140,22 +141,22 @@ class Job:
             _LOG.info("Data: %s", self.data.described)
         self._find_tokens()
         if teacher and model.teacher is not None:
-            self.live_teacher = build.value(model.teacher, ("teacher",))
+            self.given_teacher = build.value(model.teacher, ("teacher",))
             if model.fine_tune is not None:
                 with build.at(("teacher",)):
                     own = ", on texts in tokens of its own" if build.tokens is not None else ""
-                    as_module("teacher", self.live_teacher, f"to be fine-tuned{own}")
+                    as_module("teacher", self.given_teacher, f"to be fine-tuned{own}")
         if build.tokens is not None:
             self.data = in_tokens(self.data, build.tokens, ends=model.on_policy is None)
         else:
             self.data = self._in_order_of_teacher(self.data)
         build.data, columns = self.data, self.data.columns
-        if self.live_teacher is not None and columns is not None and model.thresholds:
-            build.thresholds = thresholds_by_name(self.live_teacher, columns, model.thresholds)
+        if self.given_teacher is not None and columns is not None and model.thresholds:
+            build.thresholds = thresholds_by_name(self.given_teacher, columns, model.thresholds)
         self.settings, self.fine_tuning = map(self.made, (self.settings, self.fine_tuning))
         # What a fine-tuned teacher's layers do with examples is not what they did before.
         if not uses_teacher(model.student, examples=True):
-            self.map_layers(self.live_teacher)
+            self.map_layers(self.given_teacher)
         return self
 
     def made(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class Job:
     def _fit(self, names: tuple[str, ...] | None, data: Splits) -> bool:
         """Tell whether outputs of these names, if they have some, are those of the data.
 
-        A recipe may call them otherwise, by `classes` in their order.
+        A recipe may rename them: `classes`, in the order of the outputs.
         """
         if not names or data.kind in (None, "values") or names == data.classes:
             return True
@@ -225,7 +226,10 @@ class Job:
         return given is not None and same
 
     def _teacher_classes(self, section: str) -> dict[Place, tuple[str, ...] | None]:
-        """Return the classes of a section's teachers, but of those whose classes it says itself."""
+        """Return the class names of a section's teachers.
+
+        Without those in a `Specialist`, to which the recipe gives their classes.
+        """
         return {
             at: names
             for at, names in self.build.class_names.items()
@@ -236,9 +240,9 @@ class Job:
         """Return the teacher that the student learns from, fine-tuned if the recipe says so."""
         if self.tuned is not None:
             return self.tuned
-        self.tuned = self.live_teacher
+        self.tuned = self.given_teacher
         if self.model.fine_tune is not None:
-            if self.live_teacher is None:
+            if self.given_teacher is None:
                 raise self.missing("teacher", "the model to fine-tune")
             settings, kind = dict(self.fine_tuning), self.data.kind
             if kind is not None:
@@ -246,7 +250,7 @@ class Job:
                 settings.setdefault("objective", task.default_objective())
             with self.build.named("fine_tune"):
                 self.tuned = fine_tune(
-                    deepcopy(self.live_teacher),  # the user's code may hold on to it
+                    deepcopy(self.given_teacher),  # the user's code may hold on to it
                     train=self.data.train,
                     val=self.data.val,
                     out=self.out / "teacher",
@@ -263,10 +267,10 @@ class Job:
         with self.build.at(place):
             return OnPolicy(self.data.train, **self.build.arguments(self.model.on_policy, place))
 
-    def look_at_teacher(self) -> None:
-        """Find by some examples how many outputs a student has and on which scale; warn of doubts.
+    def learn_outputs_and_scale(self) -> None:
+        """Find, by some examples, how many outputs a student has and on which scale.
 
-        Without labels both are the teacher's. A teacher that is worse than a constant is told.
+        Without labels both are the teacher's. Of a teacher that is worse than a constant it warns.
         """
         build, data, teacher = self.build, self.data, self.teacher()
         kind = self.kind()
@@ -309,7 +313,7 @@ class Job:
         self.load()
         self._check_stored()
         teacher = self.teacher()
-        self.look_at_teacher()
+        self.learn_outputs_and_scale()
         student = self.student()
         if self.model.label is not None:
             teacher = Stored(*self.stores("train", "val").values())
@@ -382,8 +386,8 @@ class Job:
 
 
 def names_map(*parts: Any) -> bool:
-    """Tell whether `layer_map: from_student` stands anywhere in parts of a recipe."""
-    return f"'{FROM_STUDENT}'" in str([resolved(each) for each in parts])
+    """Tell whether parts of a recipe have `layer_map: from_student`: in a term, a stage, a sum."""
+    return f"'{FROM_STUDENT}'" in str([spelled_out(each) for each in parts])
 
 
 def _by_name(data: Splits) -> bool:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
-from tutelage._checks import integer
 from tutelage.data import randomness
-from tutelage.datasets import Splits
-from tutelage.errors import DataError, RunFolderError
+from tutelage.errors import RunFolderError
 from tutelage.files import write_json, writing
 from tutelage.identity import dataset_fingerprint, digest, identity
 from tutelage.layers.blocks import children
@@ -42,7 +40,7 @@ def kept_student(
     Args:
         make: Such as `most_influential`.
         teacher: As it teaches.
-        data: The examples, see `spread`.
+        data: The examples, see `teacher_check.some_examples`.
         arguments: Others, by name.
         out: The folder of the recipe, for `kept_layers.json`.
         seed: Under which examples are drawn, if they are augmented.
@@ -74,21 +72,3 @@ def kept_student(
             out.mkdir(parents=True, exist_ok=True)
             write_json(file, known | {key: chosen})
     return kept
-
-
-def spread(data: Splits, examples: int) -> Dataset[Any]:
-    """Return some of the labelled training examples, evenly spread, in order.
-
-    Raises:
-        DataError: The data has no length.
-    """
-    count = integer("examples", examples, 1, "a few hundred are enough")
-    train = data.train if data.labelled is None else data.labelled
-    if not hasattr(train, "__len__"):
-        raise DataError(
-            "`student` is made by looking at training examples, which need a length, got "
-            f"{type(train).__name__}; name its layers: {{keep_layers: [0, 2, 5]}}"
-        )
-    length = len(train)
-    count = min(count, length)
-    return Subset(train, [number * length // count for number in range(count)])

@@ -57,7 +57,7 @@ def _same_tokens(one: TextInputs, other: TextInputs) -> bool:
     return one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
 
 
-def check_student(
+def check_tokenizer(
     argument: str, reference: str, tokens: TextInputs | None, *, trust: bool = False
 ) -> None:
     """Refuse a student of another tokenizer than that in whose tokens the data is."""

@@ -17,7 +17,7 @@ _EXPECTED = {
     "float": "a number",
     "finite": "a finite number",
     "int": "an integer",
-    "bool": "true or false",
+    "bool": "true or false (in small letters)",
     "string": "a text",
     "list": "a list",
     "dict": "a mapping",

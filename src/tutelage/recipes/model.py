@@ -312,31 +312,31 @@ class RecipeModel(Section):
     )
 
 
-def resolved(given: Any) -> Any:
+def spelled_out(given: Any) -> Any:
     """Return plain data of a part of a recipe, with the defaults of the library's own classes.
 
     Defaults of PyTorch's optimizers and schedulers are left out, since they have other arguments in
     other versions.
     """
     if isinstance(given, RootModel):
-        return resolved(given.root)
+        return spelled_out(given.root)
     if isinstance(given, Choice):
-        return {name: resolved(each) for name, each in given.chosen().items()}
+        return {name: spelled_out(each) for name, each in given.chosen().items()}
     if isinstance(given, Section):
         ours = not isinstance(given, Arguments) or target_of(type(given)).__module__.startswith(
             "tutelage."
         )
         values = {name: getattr(given, name) for name in type(given).model_fields}
         return {
-            name: resolved(value)
+            name: spelled_out(value)
             for name, value in values.items()
             if name in given.model_fields_set or (ours and value is not None)
         }
     if isinstance(given, BaseModel):  # of the data
         return given.model_dump(mode="json", exclude_none=True)
     if isinstance(given, dict):
-        return {key: resolved(each) for key, each in given.items()}
-    return [resolved(each) for each in given] if isinstance(given, list) else given
+        return {key: spelled_out(each) for key, each in given.items()}
+    return [spelled_out(each) for each in given] if isinstance(given, list) else given
 
 
 def code_of(values: Any) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tutelage.files import writing
 from tutelage.recipes.compress_recipe import carry_out_compression
 from tutelage.recipes.job import Job
 from tutelage.recipes.messages import recipe_error
-from tutelage.recipes.model import RecipeModel, code_of, resolved
+from tutelage.recipes.model import RecipeModel, code_of, spelled_out
 from tutelage.recipes.reading import Document, override, read_document, written
 from tutelage.recipes.study_recipe import carry_out_study
 from tutelage.recipes.trained import evaluate_models, export_student, predict_file
@@ -119,7 +119,7 @@ class Recipe:
 
     def resolved(self) -> str:
         """Return the recipe as YAML, with what was overridden and with defaults of the library."""
-        return written({**resolved(self.model), "out": str(self.out)}, __version__)
+        return written({**spelled_out(self.model), "out": str(self.out)}, __version__)
 
     def run(self, *, fresh: bool = False) -> Run:
         """Distil the student, or resume that; with `fine_tune` and `label` these come first.

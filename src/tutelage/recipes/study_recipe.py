@@ -57,7 +57,7 @@ def carry_out_study(job: Job) -> Study:
     if training.steps is not None:
         shared.pop("epochs", None)
     teacher = job.teacher()
-    job.look_at_teacher()
+    job.learn_outputs_and_scale()
     with _layers_of(job, given, job.model.student, given.sweep, ("student",)):
         arms = _arms(job, given.arms, ("study", "arms"), given.sweep)
         if not arms:

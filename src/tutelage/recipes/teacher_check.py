@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, Subset
 
+from tutelage._checks import integer
 from tutelage.data import as_source, randomness
 from tutelage.datasets import Splits
-from tutelage.errors import TutelageError
-from tutelage.recipes.kept_layers import spread
+from tutelage.errors import DataError, TutelageError
 from tutelage.teachers import as_teacher
 from tutelage.wants import OUTPUT
 
@@ -56,7 +57,7 @@ def sample_of(
     """
     if not hasattr(data.train if data.labelled is None else data.labelled, "__len__"):
         return None
-    some: Any = spread(data, examples)
+    some: Any = some_examples(data, examples)
     outputs: list[Tensor] = []
     labels: list[Any] = []
     index = iter(torch.tensor(some.indices).split(_BATCH))
@@ -79,6 +80,24 @@ def sample_of(
         torch.cat(outputs) if outputs else torch.empty(0, 0),
         torch.cat(labels) if known else None,
     )
+
+
+def some_examples(data: Splits, examples: int) -> Dataset[Any]:
+    """Return some of the labelled training examples, evenly spread, in order.
+
+    Raises:
+        DataError: The data has no length.
+    """
+    count = integer("examples", examples, 1, "a few hundred are enough")
+    train = data.train if data.labelled is None else data.labelled
+    if not hasattr(train, "__len__"):
+        raise DataError(
+            "`student` is made by looking at training examples, which need a length, got "
+            f"{type(train).__name__}; name its layers: {{keep_layers: [0, 2, 5]}}"
+        )
+    length = len(train)
+    count = min(count, length)
+    return Subset(train, [number * length // count for number in range(count)])
 
 
 def scale_of(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,9 +62,13 @@ def load_for_student(job: Job) -> None:
 
 
 def models_of(job: Job) -> dict[str, Any]:
-    """Return teachers as such and the student as a module, by name, of a job that is loaded."""
+    """Return the models of a loaded job by name: teachers as `Teacher`s, the student as a module.
+
+    What the student is built from (the tuned teacher, scale, thresholds, outputs) is set on the
+    job.
+    """
     found: dict[str, Any] = {}
-    teacher = job.live_teacher
+    teacher = job.given_teacher
     if teacher is not None:
         found["teacher"] = as_teacher(teacher)
         tuned = job.out / "teacher" / "student.safetensors"
