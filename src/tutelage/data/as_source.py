@@ -50,17 +50,18 @@ def as_source(
     of_batches = isinstance(data, list) and data and isinstance(data[0], Batch)
     if of_batches or (isinstance(dataset, Iterable) and not is_map_style(dataset)):
         return LoaderSource(name, dataset, shard, views)
-    if not is_map_style(dataset):
+    sized: Any = dataset
+    if not is_map_style(sized):
         raise DataError(
             f"`{name}` must be a torch Dataset (with __len__ and __getitem__), a DataLoader or "
             f"another iterable of batches, got {type(data).__name__}; wrap tensors in "
             "torch.utils.data.TensorDataset, or give them as (inputs, labels)"
         )
-    if len(dataset) == 0:
+    if len(sized) == 0:
         raise DataError(f"`{name}` must have at least one example, got an empty data set")
-    lengths = lengths_of(name, dataset, views) if group_by_length else None
-    order = Order(len(dataset), size, seed, lengths)
-    table = table_of(dataset)
+    lengths = lengths_of(name, sized, views) if group_by_length else None
+    order = Order(len(sized), size, seed, lengths)
+    table = table_of(sized)
     if table is not None:
         return TensorSource(table, order, shard)
-    return SetSource(name, dataset, order, shard, views)
+    return SetSource(name, sized, order, shard, views)

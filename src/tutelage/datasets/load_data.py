@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
-from tutelage.datasets.cells import as_text, plain
+from tutelage.datasets.cells import as_text
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.content import Content, few
 from tutelage.datasets.images import SUFFIXES, Pictures
-from tutelage.datasets.options import DataOptions
-from tutelage.datasets.partition import PART_OF, by_column, columns_of_parts, partition
+from tutelage.datasets.options import DataOptions, Part
+from tutelage.datasets.partition import PART_OF, columns_of_parts, divided, groups_of_parts
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.sources import read, with_pictures
 from tutelage.datasets.splits import Splits, examples_of
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 _TEXTS = ("str", "string", "object", "category")
 _MANY, _MOST_CLASSES = 50, 5_000
-_ORDER = ("train", "unlabelled", "val", "test")
 _LOG = logging.getLogger("tutelage")
 
 
@@ -63,23 +61,22 @@ def load_data(
     contents: dict[str, Content] = {}
     for name, source in options.sources.items():  # train is the first
         header = contents["train"].header if contents else None
-        contents[name] = _content(f"{argument}.{name}", str(source), options, header)
-    reader, notes = Reader(argument, options, contents["train"]), list[str]()
+        contents[name] = _content(f"{argument}.{name}", str(source), name, options, header)
+    encoder, notes = Encoder(argument, options, contents["train"]), list[str]()
     for content in contents.values():
         notes += content.notes
-    parts = _divided(
-        reader, {name: reader.encoded(name, each, notes) for name, each in contents.items()}
-    )
-    sets = {name: reader.data_set(each) for name, each in parts.items()}
+    encoded = {name: encoder.encoded(name, each, notes) for name, each in contents.items()}
+    parts = divided(encoded, encoder.options, encoder.targets)
+    sets = {name: encoder.data_set(each) for name, each in parts.items()}
     labelled = sets["train"]
     if "unlabelled" in sets:
         sets["train"] = ConcatDataset([labelled, sets.pop("unlabelled")])
     rows: Any = parts["train"].inputs
-    targets, columns = reader.targets, reader.columns
+    targets, columns = encoder.targets, encoder.columns
     notes += columns.notes if columns is not None else ()
-    notes += _classes_without_training(parts, reader)
-    notes += _doubts(reader)
-    groups = _groups(parts, reader.options, notes)
+    notes += _classes_without_training(parts, encoder)
+    notes += _doubts(encoder)
+    groups = groups_of_parts(parts, encoder.options, notes)
     for each in notes:
         _LOG.warning(each)
     return Splits(
@@ -88,13 +85,13 @@ def load_data(
         classes=targets.classes if targets else (),
         labels=targets.names if targets else (),
         kind=targets.kind if targets else None,
-        form=reader.form,
+        form=encoder.form,
         columns=columns,
         rows=None if columns is None else rows[:, : len(columns.used)],
         groups=groups.get("test"),
-        described=_described(parts, reader),
+        described=_described(parts, encoder),
         warnings=tuple(notes),
-        _read=reader.examples,
+        _read=encoder.examples,
     )
 
 
@@ -126,10 +123,14 @@ def _with_folders(argument: str, options: DataOptions) -> DataOptions:
 
 
 def _content(
-    argument: str, reference: str, options: DataOptions, header: Mapping[str, Any] | None
+    argument: str,
+    reference: str,
+    part: Part,
+    options: DataOptions,
+    header: Mapping[str, Any] | None,
 ) -> Content:
     """Return what a reference holds, with its texts or images if a column has these."""
-    content = read(argument, reference, options, header)
+    content = read(argument, reference, part, options, header)
     if content.inputs is not None:
         return content
     if options.text is not None:
@@ -173,13 +174,19 @@ def _with_texts(argument: str, content: Content, options: DataOptions) -> Conten
     return found.kept(np.flatnonzero(good), f"{count:,} empty texts of {content.name} are left out")
 
 
-class Reader:
+class Encoder:
     """What is learnt from the training file, by which it and other files become examples.
 
     Args:
         argument: The name of the argument, for messages.
         options: As in a recipe.
         train: The whole training file.
+
+    Attributes:
+        given: The options as the user gave them.
+        options: With the labels, classes and domain that the training file has.
+        targets: What was learnt of labels; None without.
+        columns: What was learnt of a table's columns; None without.
 
     Raises:
         DataError: Columns do not exist, or nothing is left as an input.
@@ -314,11 +321,11 @@ class Reader:
 
         # In a folder of images to be predicted, sub-folders need not be classes, nor domains.
         folder, options = Path(reference).expanduser(), self.given
-        part = "unlabelled" if folder.is_dir() else "test"
+        part: Part = "unlabelled" if folder.is_dir() else "test"
         if options.domain is not None and folder.is_dir():
             flat = any(each.suffix.lower() in SUFFIXES for each in folder.iterdir())
             options = options.model_copy(update={"domain": None}) if flat else options
-        content = _content(f"{self.argument}.{part}", reference, options, self.train.header)
+        content = _content(self.argument, reference, part, options, self.train.header)
         notes = [*content.notes]
         found = self.encoded(None, content, notes)
         for each in notes:
@@ -335,54 +342,20 @@ class Reader:
         return examples_of(found.inputs, None, domains), frame
 
 
-def _divided(reader: Reader, contents: dict[str, Content]) -> dict[str, Content]:
-    """Return the parts of the data: files, and rows of the training file."""
-    options, targets, parts = reader.options, reader.targets, dict(contents)
-    if options.split.column is not None:
-        found = by_column(parts["train"], options.split.column)
-        twice = [name for name in ("val", "test") if name in found and getattr(options, name)]
-        if twice:
-            raise ArgumentError(
-                f"`{twice[0]}` must be given once, got {getattr(options, twice[0])} "
-                f"and rows of the column {options.split.column!r}; leave one of them out"
-            )
-        parts |= {name: contents["train"].kept(each) for name, each in found.items()}
-    if not options.shares:
-        return parts
-    train, group, stratified = parts["train"], options.split.group, options.split.stratified
-    units: Any = range(len(train))  # what must not be divided: groups, or equal texts or images
-    if group is not None:
-        units = [*map(plain, train.texts("split.group", group))]
-    elif not isinstance(train.inputs, Tensor):
-        units = train.inputs.keys() if isinstance(train.inputs, Pictures) else train.inputs
-    are_classes = targets is not None and targets.kind == "classes"
-    if stratified and targets is not None and not are_classes:
-        raise ArgumentError(
-            f"`split.stratified` needs labels that are classes, got {targets.kind}; leave it out"
-        )
-    strata: list[Any] | None = None
-    if (
-        are_classes
-        and train.targets is not None
-        and (stratified or (group, stratified) == (None, None))
-    ):
-        strata = train.targets.tolist()
-        if options.domain is not None:
-            strata = [*zip(strata, train.texts("domain", options.domain), strict=True)]
-    found = partition(units, strata, options.shares, options.split.seed)
-    return parts | {name: train.kept(each) for name, each in found.items()}
+def _classes_without_training(parts: dict[str, Content], encoder: Encoder) -> list[str]:
+    """Return a sentence for each part with classes of which the training data has no example.
 
-
-def _classes_without_training(parts: dict[str, Content], reader: Reader) -> list[str]:
-    """Return a sentence for each part with classes of which the training data has no example."""
-    if reader.targets is None or reader.targets.kind != "classes":
+    Raises:
+        DataError: The training data has one class only.
+    """
+    if encoder.targets is None or encoder.targets.kind != "classes":
         return []
     ids = {
         name: {each for each in part.targets.unique().tolist() if each >= 0}
         for name, part in parts.items()
         if part.targets is not None
     }
-    if len(ids["train"]) < 2 and reader.given.classes is None:  # noqa: PLR2004 - two classes
+    if len(ids["train"]) < 2 and encoder.given.classes is None:  # noqa: PLR2004 - two classes
         raise DataError(
             "the training data must have two classes or more, got one; take smaller fractions, or "
             "stratified: true"
@@ -390,15 +363,15 @@ def _classes_without_training(parts: dict[str, Content], reader: Reader) -> list
     lacking = {name: sorted(own - ids["train"]) for name, own in ids.items()}
     return [
         f"{name} has classes without training data: "
-        f"{some_of(reader.targets.classes[each] for each in own)}"
+        f"{some_of(encoder.targets.classes[each] for each in own)}"
         for name, own in lacking.items()
         if own
     ]
 
 
-def _doubts(reader: Reader) -> list[str]:
+def _doubts(encoder: Encoder) -> list[str]:
     """Return a sentence for each column that may be meant otherwise."""
-    options, train, targets = reader.given, reader.train, reader.targets
+    options, train, targets = encoder.given, encoder.train, encoder.targets
     unread = columns_of_parts(train) if options.split.column is None else []
     found = [
         f"the column {name!r} seems to say which rows are of train and of test: write split: "
@@ -406,7 +379,7 @@ def _doubts(reader: Reader) -> list[str]:
         for name in unread
         if name not in (*options.omit, *options.labels)
     ]
-    inferred = (options.kind, reader.options.classes) == (None, None)
+    inferred = (options.kind, encoder.options.classes) == (None, None)
     if inferred and targets is not None and targets.kind == "classes":
         count = len(targets.classes)
         if count > _MOST_CLASSES or (count > _MANY and 2 * count > len(train)):
@@ -417,56 +390,14 @@ def _doubts(reader: Reader) -> list[str]:
     return found
 
 
-def _groups(
-    parts: dict[str, Content], options: DataOptions, notes: list[str]
-) -> dict[str, tuple[str, ...]]:
-    """Return the group of each example, of the parts that have groups.
-
-    Raises:
-        DataError: A group is in two parts of which one is to judge the other's model.
-    """
-    name = options.split.group
-    if name is None:
-        return {}
-    found = {
-        key: tuple(map(plain, part.texts("split.group", name)))
-        for key, part in parts.items()
-        if name in part.names
-    }
-    notes += [
-        f"{each} has no column {name!r}, so that its examples are taken as independent of each "
-        "other and of those of train; add the column to its file"
-        for each in ("val", "test")
-        if each in parts and each not in found
-    ]
-    for first, second in combinations(sorted(found, key=_ORDER.index), 2):
-        both = set(found[first]) & set(found[second])
-        if second == "unlabelled" or not both:  # a copy of a labelled example does no harm
-            continue
-        examples = [group for group in found[second] if group in both]
-        which = (
-            f"{len(both):,} of the {len(set(found[second])):,} groups of {second} by {name!r} in "
-            f"{first} too, such as {examples[0]!r}, with {len(examples):,} of the "
-            f"{len(found[second]):,} examples of {second}"
-        )
-        if not options.split.allow_overlap:
-            raise DataError(
-                f"each group of `split.group` must be in one part of the data only, got {which}; "
-                "leave them out of either, since scores on groups seen in training are "
-                "optimistic, or write allow_overlap: true in `split`"
-            )
-        notes.append(f"{which}: scores on groups seen in training are optimistic")
-    return found
-
-
-def _described(parts: dict[str, Content], reader: Reader) -> str:
+def _described(parts: dict[str, Content], encoder: Encoder) -> str:
     """Return what was read and decided, in one sentence."""
-    train, targets = parts["train"], reader.targets
+    train, targets = parts["train"], encoder.targets
     sizes = [
         f"{len(part):,} {'' if name == 'unlabelled' else 'examples for '}{name}"
         for name, part in parts.items()
     ]
-    what = reader.columns.described() if reader.columns else reader.form
+    what = encoder.columns.described() if encoder.columns else encoder.form
     told = [
         ", ".join(sizes),
         *dict.fromkeys(each for part in parts.values() for each in part.read_as),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -11,6 +11,9 @@ from tutelage.errors import ArgumentError, nearest
 
 Kind = Literal["classes", "binary", "values", "tags"]
 """What labels are: class ids, one or several binary labels, values, or a class for each word."""
+
+Part = Literal["train", "val", "test", "unlabelled"]
+"""Of the data."""
 
 FOLDER = "folder"
 """As `domain`: the name of a sub-folder."""
@@ -132,9 +135,9 @@ class DataOptions(BaseModel):
         return {name: float(each) for name, each in found.items() if isinstance(each, (int, float))}
 
     @property
-    def sources(self) -> dict[str, Any]:
+    def sources(self) -> dict[Part, Any]:
         """The parts of the data that have a file, a folder or a name of their own."""
-        found = {name: getattr(self, name) for name in ("train", "val", "test", "unlabelled")}
+        found: dict[Part, Any] = {name: getattr(self, name) for name in get_args(Part)}
         return {name: each for name, each in found.items() if not isinstance(each, _NO_SOURCE)}
 
     @property

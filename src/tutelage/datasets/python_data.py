@@ -50,7 +50,7 @@ def splits_of_python(
             f"`{argument}.{given[0]}` is for data in files, got {got}; leave it "
             "out and let the data set yield (input, label)"
         )
-    sets = {
+    sets: dict[str, Any] = {
         name: _loaded(f"{argument}.{name}", each, load) for name, each in options.sources.items()
     }
     if options.shares:

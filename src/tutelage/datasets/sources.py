@@ -18,7 +18,7 @@ from tutelage._checks import installed
 from tutelage.datasets.columns import as_series
 from tutelage.datasets.content import Content, few
 from tutelage.datasets.images import SUFFIXES, Item, Member, Pictures, content_of, folder_of_images
-from tutelage.datasets.options import FOLDER, DataOptions
+from tutelage.datasets.options import FOLDER, DataOptions, Part
 from tutelage.datasets.tables import CSV, Reading, read_table, suffix_of
 from tutelage.datasets.tables import SUFFIXES as TABLES
 from tutelage.errors import ArgumentError, DataError, in_short, nearest, some_of
@@ -37,13 +37,18 @@ _CHANNELS = (1, 3, 4)
 
 
 def read(  # noqa: PLR0911 - a form of data each
-    argument: str, reference: str, options: DataOptions, header: Mapping[str, Any] | None = None
+    argument: str,
+    reference: str,
+    part: Part,
+    options: DataOptions,
+    header: Mapping[str, Any] | None = None,
 ) -> Content:
     """Return what a file, a folder or a named data set holds.
 
     Args:
-        argument: For messages; its end says which part of the data it is.
+        argument: For messages.
         reference: To it, as in a recipe.
+        part: Which part of the data it is.
         options: As in a recipe.
         header: Of the training file, which other text files have as well.
 
@@ -53,9 +58,9 @@ def read(  # noqa: PLR0911 - a form of data each
     import pandas as pd  # noqa: PLC0415 - heavy
 
     if reference.startswith(HF):
-        return _hugging_face(argument, reference)
+        return _hugging_face(argument, reference, part)
     if reference.startswith(TORCHVISION):
-        return _torchvision(argument, reference, options)
+        return _torchvision(argument, reference, part, options)
     path = Path(reference).expanduser()
     if not path.exists():
         inside = sorted(each.name for each in path.parent.glob("*")) if path.parent.is_dir() else []
@@ -65,9 +70,9 @@ def read(  # noqa: PLR0911 - a form of data each
     if suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
         return _shards(argument, path, options)
     if path.is_dir():
-        return _folder(argument, path, options)
+        return _folder(argument, path, part, options)
     if suffix == ".npz":
-        return _arrays(argument, path, options)
+        return _arrays(argument, path, part, options)
     if suffix in SUFFIXES:
         one = Content(path.name, pd.DataFrame(), folder=path.parent)
         return with_pictures(argument, one, Pictures([path], [str(path)]), options)
@@ -75,7 +80,7 @@ def read(  # noqa: PLR0911 - a form of data each
         return _lines(argument, path)
     if suffix not in TABLES:
         raise DataError(f"`{argument}` must be {FORMS}, got {path}; convert it")
-    label = next(iter(options.labels), None) if argument.endswith(".train") else None
+    label = next(iter(options.labels), None) if part == "train" else None
     given = {**(header or {}), **options.read} if suffix in CSV else dict(options.read)
     reading = Reading(given, options.missing, label)
     frame = read_table(argument, path, reading)
@@ -129,11 +134,11 @@ def with_pictures(
     return replace(content, inputs=found)
 
 
-def _folder(argument: str, path: Path, options: DataOptions) -> Content:
+def _folder(argument: str, path: Path, part: Part, options: DataOptions) -> Content:
     """Return a folder of images, whose sub-folders are classes, sorted as by ImageFolder."""
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    by_domain, labelled = options.domain == FOLDER, not argument.endswith(".unlabelled")
+    by_domain, labelled = options.domain == FOLDER, part != "unlabelled"
     images, columns, notes = folder_of_images(argument, path, by_domain, labelled)
     classes = {"class": tuple(sorted(set(columns["class"])))} if "class" in columns else {}
     domain = "domain" if by_domain else None
@@ -142,7 +147,7 @@ def _folder(argument: str, path: Path, options: DataOptions) -> Content:
     return with_pictures(argument, content, images, options)
 
 
-def _arrays(argument: str, path: Path, options: DataOptions) -> Content:
+def _arrays(argument: str, path: Path, part: Part, options: DataOptions) -> Content:
     """Return the arrays `x` and `y` of a file, or `x_test`, `y_test` for test data, and so on.
 
     `x` is float rows or images as they are, uint8 images `[images, height, width]` with channels
@@ -150,7 +155,6 @@ def _arrays(argument: str, path: Path, options: DataOptions) -> Content:
     """
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    part = argument.rpartition(".")[2]
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names = {each.lower(): each for each in file.files}
@@ -266,7 +270,7 @@ def _shards(  # noqa: C901 - of all kinds of members
     return with_pictures(argument, content, Pictures(sources, found), options)
 
 
-def _hugging_face(argument: str, reference: str) -> Content:
+def _hugging_face(argument: str, reference: str, part: Part) -> Content:
     """Return a data set of Hugging Face: `hf:NAME`, `hf:NAME@split`, or a folder saved by it.
 
     Without a split it is `train` for training data, `validation` and `test` for others. No code of
@@ -289,7 +293,7 @@ def _hugging_face(argument: str, reference: str) -> Content:
             f"{reference} with {in_short(error)}; correct the name, or give a file"
         ) from error
     splits = found if isinstance(found, dict) else {split: found} if not split else {}
-    split = split or _HF_SPLITS[argument.rpartition(".")[2]] * isinstance(found, dict)
+    split = split or _HF_SPLITS[part] * isinstance(found, dict)
     if split not in splits:
         raise DataError(
             f"`{argument}` must name a split of the data set, got {split!r}; "
@@ -304,7 +308,7 @@ def _hugging_face(argument: str, reference: str) -> Content:
             found = found.cast_column(column, datasets.Image(decode=False))
     frame, classes = found.to_pandas(), {}
     for column, feature in found.features.items():
-        of_list = getattr(feature, "feature", None)  # such as the tags of a text's words
+        of_list: Any = getattr(feature, "feature", None)  # such as the tags of a text's words
         if isinstance(feature, datasets.ClassLabel):  # −1 is how the library marks a missing label
             classes[column] = tuple(feature.names)
             frame[column] = frame[column].map(dict(enumerate(feature.names)))
@@ -318,7 +322,7 @@ def _hugging_face(argument: str, reference: str) -> Content:
     return Content(reference, frame, classes=classes)
 
 
-def _torchvision(argument: str, reference: str, options: DataOptions) -> Content:
+def _torchvision(argument: str, reference: str, part: Part, options: DataOptions) -> Content:
     """Return a classification data set of torchvision: `torchvision:NAME` or `NAME@folder`.
 
     The folder is `data` by default; the data set must be in it, since nothing is downloaded.
@@ -331,7 +335,7 @@ def _torchvision(argument: str, reference: str, options: DataOptions) -> Content
 
     datasets = installed(f"`{argument}`", "torchvision.datasets", "vision", DataError)
     name, _, folder = reference.removeprefix(TORCHVISION).partition("@")
-    folder, part = folder or "data", argument.rpartition(".")[2]
+    folder = folder or "data"
     if name not in datasets.__all__:
         raise DataError(
             f"`{argument}` must name a data set of torchvision, got {name!r}; "
