@@ -289,7 +289,7 @@ def test_validation_computes_the_deciding_metric_once_whatever_the_domains(setup
     )  # fmt: skip
     calls.clear()
     finished = study.finished
-    assert finished.scorer.on_validation(finished.done["soft"][0]) > 0
+    assert finished.scorer.value_on_val(finished.done["soft"][0]) > 0
     assert calls == [300]
 
 

@@ -17,7 +17,7 @@ from tutelage.cli import app
 from tutelage.evaluation import Interval
 from tutelage.reports.page import render
 from tutelage.reports.report import record_page
-from tutelage.reports.verdict import control_of, difference, shown, verdict
+from tutelage.reports.verdict import difference, shown, verdict
 from tutelage.results.record import (
     ArmRecord,
     Comparison,
@@ -188,7 +188,7 @@ def test_won_lost_or_not_shown(classes, differences, words, colour):
 )  # fmt: skip
 def test_a_teacher_that_is_not_shown_to_be_better_than_the_control_is_told(classes, mean, told):
     results = classes.results
-    name = control_of(results, results.primary).name
+    name = results.control_of(results.primary).name
     interval = Interval(mean, mean - 0.02, mean + 0.02)
     against = tuple(
         replace(each, differences=(mean,), interval=interval, corrected=interval)

@@ -122,9 +122,11 @@ def _warning(record: Record) -> str:
 
 
 def _trained(record: Record) -> str:
+    if record.is_run:
+        return ""
     minutes, seconds = divmod(round(record.seconds), 60)
     spent = counted(minutes, "minute") if minutes else counted(seconds, "second")
-    return "" if record.is_run else f"; the trials shown trained for {spent}"
+    return f"; the trials shown trained for {spent}"
 
 
 def _highlights(record: Record) -> tuple[Highlight, ...]:

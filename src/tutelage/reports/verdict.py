@@ -17,11 +17,10 @@ from tutelage.reports.numbers import (
     significant,
     times,
 )
-from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, Record, SearchRecord
+from tutelage.results.record import TEACHER, Comparison, DecidingMetric, Record, SearchRecord
 from tutelage.tasks.metrics import STANDARD
 
 _TENTH_OF_A_POINT, _A_POINT = 0.001, 0.01
-TEACHER = "teacher"
 
 Outcome = Literal["gain", "loss", "open"]
 """What is shown of the primary arm: that it gains, that it loses, or neither."""
@@ -123,28 +122,9 @@ def possible(interval: Interval, metric: DecidingMetric) -> Interval:
     return replace(interval, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
 
 
-def strongest(record: Record) -> ArmRecord | None:
-    """Return the control that does best on the test data; None without controls.
-
-    To choose it by the test data can only make it look stronger. That makes a gain over it harder
-    to show, and a loss easier, for which `Comparison.corrected` accounts.
-    """
-    if record.metric is None:
-        return None
-    name, sign = record.metric.name, 1 if record.metric.higher else -1
-    known = [arm for arm in record.controls if arm.values(name)]
-    return max(known, key=lambda arm: sign * fmean(arm.values(name)), default=None)
-
-
-def control_of(record: Record, arm: str) -> ArmRecord | None:
-    """Return the control that an arm is compared with: its own, else the strongest."""
-    own = record.arm(arm).against
-    return strongest(record) if own is None else record.arm(own)
-
-
 def against_control(record: Record, arm: str) -> Comparison | None:
     """Return an arm's comparison with its own control, or with the strongest."""
-    control = control_of(record, arm)
+    control = record.control_of(arm)
     pairs = (each for each in record.comparisons if each.arm == arm)
     return next((each for each in pairs if control and each.other == control.name), None)
 
@@ -277,7 +257,7 @@ def _against_teacher(record: Record, metric: DecidingMetric, subject: str = "It"
 
 def _weak_teacher(record: Record, metric: DecidingMetric) -> str:
     """Return that the teacher is not shown to be better than the control; else nothing."""
-    control = control_of(record, record.primary)
+    control = record.control_of(record.primary)
     found = None if control is None else against_teacher(record, control.name)
     if control is None or found is None:
         return ""

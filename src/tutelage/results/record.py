@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FORMAT = "tutelage report 4"
 _PACKAGES = ("tutelage", "torch", "accelerate", "numpy")
+TEACHER = "teacher"
+"""The name of the teacher among arms, and its key among models."""
 FRACTIONS = tuple(name for name, each in STANDARD.items() if each.fraction)
 """The standard metrics in [0, 1], which are shown in per cent."""
 
@@ -281,6 +283,23 @@ class Record:
     def controls(self) -> tuple[ArmRecord, ...]:
         """The arms that the others are compared with."""
         return tuple(each for each in self.arms if each.is_control)
+
+    def strongest_control(self) -> ArmRecord | None:
+        """Return the control that does best on the test data; None without controls.
+
+        To choose it by the test data can only make it look stronger. That makes a gain over it
+        harder to show, and a loss easier, for which `Comparison.corrected` accounts.
+        """
+        if self.metric is None:
+            return None
+        name, sign = self.metric.name, 1 if self.metric.higher else -1
+        known = [arm for arm in self.controls if arm.values(name)]
+        return max(known, key=lambda arm: sign * fmean(arm.values(name)), default=None)
+
+    def control_of(self, arm: str) -> ArmRecord | None:
+        """Return the control that an arm is compared with: its own, else the strongest."""
+        own = self.arm(arm).against
+        return self.strongest_control() if own is None else self.arm(own)
 
     @property
     def is_run(self) -> bool:

@@ -15,9 +15,9 @@ from torch import nn
 from tutelage.evaluation import evaluate
 from tutelage.exporting import OnnxModel
 from tutelage.identity import digest, model_identity
-from tutelage.reports.verdict import TEACHER, control_of
 from tutelage.results.models import Timing, measure_models, measure_variants, unmeasured_scores
 from tutelage.results.record import (
+    TEACHER,
     ArmRecord,
     Comparison,
     ModelRecord,
@@ -88,7 +88,7 @@ class Collector:
         self.done, self.chosen, self.models = finished.done, finished.chosen, models
         self.differences = Differences(self.scorer, self.plan.groups)
         self.outputs = {
-            name: [self.scorer.on_test(each) for each in done]
+            name: [self.scorer.outputs_on_test(each) for each in done]
             for name, done in finished.done.items()
         }
         self.scores = {
@@ -201,9 +201,9 @@ class Collector:
         return TrialRecord(
             seed=done.seed,
             metrics=finite(self.scorer.metrics_on_test(outputs)),
-            val=self.scorer.on_validation(done),
+            val=self.scorer.value_on_val(done),
             train=finite(kept.get("train", {})),
-            calibration=self.plan.task.calibrate(outputs, self.scorer.on_val(done)),
+            calibration=self.plan.task.calibrate(outputs, self.scorer.outputs_on_val(done)),
             domains=self.scorer.by_domain(outputs),
             epochs=kept.get("epochs"),
             steps=kept.get("steps"),
@@ -258,7 +258,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
             source = source_of("test", plan.test.data, plan.training.batch_size)
             found = evaluate(form, None, None, source, whole=plan.whole).outputs
             trial = replace(finished.done[primary][0], test=plan.task.pack(found))
-            return scorer.metrics_on_test(scorer.on_test(trial))[scorer.monitor.name]
+            return scorer.metrics_on_test(scorer.outputs_on_test(trial))[scorer.monitor.name]
 
         variants = measure_variants(trained[primary], _timing(plan), metric)
         models[keys[primary]] = replace(models[keys[primary]], variants=variants)
@@ -294,7 +294,7 @@ def conclude(finished: Finished, options: ReportOptions, named: str | None) -> R
         groups=None if plan.groups is None else len(set(plan.groups)),
     )
     note = plan.task.note_on_labels(collector.outputs[primary][0])
-    control = control_of(record, primary)
+    control = record.control_of(primary)
     parts = () if control is None else collector.parts(primary, control.name)
     shown = _samples(finished, students[primary], primary, options.words)
     return replace(record, parts=parts, samples=shown, notes=(note,) if note else ())

@@ -94,14 +94,14 @@ class Differences:
 
     def scores(self, outputs: Sequence[Outputs]) -> Scores:
         """Return the scores of an arm's outputs, one for each seed."""
-        outputs = self._read(outputs)
+        outputs = self._without_teacher(outputs)
         found = self._on_examples(self.scorer.monitor.name, outputs)
         if found is None:
             found = _table([self._pseudo_values(each) for each in outputs])
             found = replace(found, rare=self._rare(outputs[0]))
         return self._signed(found)
 
-    def _read(self, outputs: Sequence[Outputs]) -> list[Outputs]:
+    def _without_teacher(self, outputs: Sequence[Outputs]) -> list[Outputs]:
         """Return outputs without the teacher's where the user's metric decides: it reads none."""
         if self.scorer.monitor.name not in self.scorer.plan.metrics:
             return list(outputs)
@@ -224,7 +224,7 @@ class Differences:
         them; without the parts for which some seed's outputs have no finite one. `whole` are the
         scores on all examples.
         """
-        outputs = self._read(outputs)
+        outputs = self._without_teacher(outputs)
         if not whole.rows:
             found = self._by_class(outputs) if kind == "class" else self._by_domain(outputs)
             return {

@@ -96,7 +96,7 @@ class EvalData:
         return self.task.unpack(kept, known)
 
     def _has_row_each(self, kept: Tensor) -> bool:
-        """Tell whether as many outputs as examples are of rows, as where one token is labelled."""
+        """Tell whether one output an example is a row's: each example has one labelled token."""
         labels = self.labels if isinstance(self.labels, Tensor) else None
         whole = labels is not None and (labels.ndim == 1 or labels.shape == kept.shape)
         single = labels is not None and labels.shape[1:].numel() == 1
@@ -192,6 +192,7 @@ def row_labels_for(
     Behind the outputs of maps there may be a confusion matrix of each example.
     """
     outputs = len(kept)
+    # Without, and with, a confusion matrix [classes, classes] of each example behind the rows.
     sizes = (outputs, outputs - examples * kept.shape[-1])
     for each in found:
         if len(each.rows) in sizes:

@@ -80,12 +80,12 @@ class Scorer:
         ours = (name for name, each in own.items() if getattr(each, "is_fraction", False) is True)
         return (*(name for name in FRACTIONS if name not in own), *ours)
 
-    def on_test(self, trial: StudyTrial) -> Outputs:
+    def outputs_on_test(self, trial: StudyTrial) -> Outputs:
         """Return a student's outputs on the test data, as its objective reads them."""
         plan = self.plan
         return plan.test.outputs(trial.output, self.teacher_test).read_by(plan.reading(trial.arm))
 
-    def on_val(self, trial: StudyTrial) -> Outputs | None:
+    def outputs_on_val(self, trial: StudyTrial) -> Outputs | None:
         """Return a student's outputs on the validation data; None without them."""
         plan = self.plan
         if plan.val is None or trial.val is None:
@@ -115,9 +115,9 @@ class Scorer:
             )
         return metrics
 
-    def on_validation(self, trial: StudyTrial) -> float | None:
+    def value_on_val(self, trial: StudyTrial) -> float | None:
         """Return the deciding metric of a trial on validation data; None where there is none."""
-        outputs = self.on_val(trial)
+        outputs = self.outputs_on_val(trial)
         if outputs is None:
             return None
         return self._deciding(replace(outputs, domains=None)).get(self.monitor.name)

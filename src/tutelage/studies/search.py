@@ -37,7 +37,7 @@ def choose(trials: Trials, scorer: Scorer) -> dict[str, Chosen]:
     def attempt(wanted: Mapping[str, Sequence[dict[str, Any]]]) -> None:
         pairs = [(name, each) for name, settings in wanted.items() for each in settings]
         planned = [trials.trial(name, each, seed) for name, each in pairs for seed in seeds]
-        done = iter(trials.all(planned, tuning=True))
+        done = iter(trials.carried_out(planned, tuning=True))
         for name, setting in pairs:
             searches[name].add(setting, [next(done) for _ in seeds])
 
@@ -62,7 +62,7 @@ class _Search:
 
     def add(self, setting: dict[str, Any], trials: Sequence[StudyTrial]) -> None:
         """Note how good a setting was, the mean over seeds."""
-        values = [self.scorer.on_validation(each) for each in trials]
+        values = [self.scorer.value_on_val(each) for each in trials]
         known = [each for each in values if each is not None and math.isfinite(each)]
         self.settings.append(setting)
         # None where a seed diverged or has no finite value.

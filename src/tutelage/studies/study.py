@@ -24,8 +24,8 @@ from tutelage.evaluation.intervals import Groups, listed
 from tutelage.files import claimed, writing
 from tutelage.objectives import Objective
 from tutelage.reports.numbers import counted
-from tutelage.reports.verdict import TEACHER, verdict
-from tutelage.results.record import Record, write_record
+from tutelage.reports.verdict import verdict
+from tutelage.results.record import TEACHER, Record, write_record
 from tutelage.studies.arm import Arm, as_arm, readings, with_trainings
 from tutelage.studies.conclude import Finished, ReportOptions, conclude
 from tutelage.studies.controls import built_in_controls
@@ -276,7 +276,7 @@ def _carry_out(trials: Trials, scorer: Scorer) -> Finished:
         trials.trial(name, chosen[name].setting, seed) for seed in plan.seeds for name in plan.arms
     ]
     done: dict[str, list[StudyTrial]] = {}
-    for each in trials.all(wanted):
+    for each in trials.carried_out(wanted):
         done.setdefault(each.name, []).append(each)
     return Finished(trials, scorer, chosen, done)
 

@@ -139,7 +139,7 @@ class Trials:
         folder = plan.folder / "trials" / (f"{key}-{number + 1}" if number else key)
         return StudyTrial(name, arm, dict(setting), seed, folder)
 
-    def all(self, wanted: Sequence[StudyTrial], tuning: bool = False) -> list[StudyTrial]:
+    def carried_out(self, wanted: Sequence[StudyTrial], tuning: bool = False) -> list[StudyTrial]:
         """Run the trials that no other process has, wait for the others, and return all, finished.
 
         Where they serve for `tuning`, to choose settings, test data is not used, and a non-finite
@@ -265,7 +265,8 @@ class Trials:
                 _write_outputs(file, cast("Tensor", output))
         if fidelity is not None and not tuning and not fidelity.exists():
             write_json(fidelity, self._fidelity(trial, student))
-        if "diverged" in (_read_json(trial.file) or {"diverged": ""}):
+        known = _read_json(trial.file)
+        if known is None or "diverged" in known:  # not a trial that tuning has finished
             write_json(trial.file, {"arm": trial.name, "seed": trial.seed} | record)
             end_for_good(trial.folder / "run")
 

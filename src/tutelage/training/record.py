@@ -29,6 +29,7 @@ from tutelage.layers.wrapper import unwrapped
 from tutelage.results.models import Timing, measure_models, unmeasured_scores
 from tutelage.results.record import (
     FRACTIONS,
+    TEACHER,
     ArmRecord,
     Comparison,
     DecidingMetric,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 _TIMED_BATCH, _SECONDS, _ROUNDS = 32, 0.2, 5
-STUDENT, _TEACHER = "student", "teacher"
+STUDENT = "student"
 
 
 def record_of(run: Run) -> Record:
@@ -65,7 +66,7 @@ def record_of(run: Run) -> Record:
     device = torch.device("cpu") if first is None else first.device
     tokens = is_of_language(run.student, run.objective)
     outputs, theirs, unmeasured = None, None, ""
-    everyone = {} if run.teacher is None else {_TEACHER: run.teacher}
+    everyone = {} if run.teacher is None else {TEACHER: run.teacher}
     timing = Timing("val", run.val, 1 if tokens else _TIMED_BATCH, _SECONDS, _ROUNDS, tokens)
     with randomness.preserved():
         if run.val is not None:
@@ -95,7 +96,7 @@ def record_of(run: Run) -> Record:
             class_names=names,
         )
     elif run.teacher is not None:
-        teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
+        teacher = ArmRecord(TEACHER, (TrialRecord(),), model=TEACHER)
     return decided(replace(record, arms=(student,), teacher=teacher, models=models))
 
 
@@ -229,7 +230,7 @@ def _judged(
     student = _measured(run, student, outputs)
     if run.teacher is None:
         return student, None
-    teacher = ArmRecord(_TEACHER, (TrialRecord(),), model=_TEACHER)
+    teacher = ArmRecord(TEACHER, (TrialRecord(),), model=TEACHER)
     if theirs is not None:
         teacher = _measured(run, teacher, theirs)
     likeness = resemblance(student.similarity, teacher.similarity)
@@ -257,7 +258,7 @@ def decided(record: Record) -> Record:
     against: tuple[Comparison, ...] = ()
     if record.teacher is not None and record.teacher.values(monitor.name):
         gain = ours[monitor.name] - record.teacher.metrics[monitor.name]
-        against = (Comparison(STUDENT, _TEACHER, (gain if monitor.higher else -gain,)),)
+        against = (Comparison(STUDENT, TEACHER, (gain if monitor.higher else -gain,)),)
     metric = DecidingMetric(monitor.name, monitor.higher, record.is_fraction(monitor.name))
     return replace(record, metric=metric, against_teacher=against)
 

@@ -9,7 +9,6 @@ from tutelage.reports.figures import boxes, heat_map, maps, reliability_diagram,
 from tutelage.reports.numbers import NONE, significant
 from tutelage.reports.page import Figure, Section, Table
 from tutelage.reports.sections.outcome import look, over_seeds
-from tutelage.reports.verdict import control_of
 from tutelage.results.record import Record
 from tutelage.results.samples import LEAST_SCORE, ImageSample, TextSample
 from tutelage.tasks import TASKS
@@ -51,7 +50,7 @@ def confidence_section(record: Record) -> Section | None:
     table = Table("Calibration of the models", rows, note)
     lines = [
         (arm.name, arm.reliability, look(record, arm.name))
-        for arm in (record.teacher, control_of(record, record.primary), record.arm(record.primary))
+        for arm in (record.teacher, record.control_of(record.primary), record.arm(record.primary))
         if arm is not None and arm.reliability is not None
     ]
     if not lines:

@@ -22,13 +22,11 @@ from tutelage.reports.page import Figure, Row, Section, Table
 from tutelage.reports.verdict import (
     against_control,
     axis_label,
-    control_of,
     difference,
     ends,
     examples,
     metric_name,
     possible,
-    strongest,
 )
 from tutelage.results.record import ArmRecord, Comparison, DecidingMetric, PartDifference, Record
 from tutelage.tasks import TASKS
@@ -55,7 +53,7 @@ def few_of(
 def arms_drawn(record: Record) -> tuple[list[ArmRecord], str]:
     """Return the arms that figures show, with the primary one and its control: see `few_of`."""
     primary = record.arm(record.primary)
-    return few_of(record.arms, (primary, control_of(record, primary.name)), _MOST_DRAWN, "arm")
+    return few_of(record.arms, (primary, record.control_of(primary.name)), _MOST_DRAWN, "arm")
 
 
 def look(record: Record, name: str) -> int:
@@ -186,7 +184,7 @@ def _compared(
 
 def _against(record: Record) -> str:
     """Return what the arms are compared with."""
-    control = strongest(record)
+    control = record.strongest_control()
     if control is None:
         return ""
     own = any(arm.against is not None for arm in record.arms)
@@ -351,7 +349,7 @@ def parts_sections(record: Record) -> tuple[Section | None, ...]:
 
 
 def _classes(record: Record) -> Section | None:
-    control = control_of(record, record.primary)
+    control = record.control_of(record.primary)
     drawn = [_deltas(record, other) for other in (control, record.teacher) if other is not None]
     figures = tuple(figure for figure in drawn if figure is not None)
     table = _part_table(record, "class")
@@ -364,7 +362,7 @@ def _part_table(record: Record, kind: str) -> Table | None:
     """Return the primary arm's differences by domain or class, the lowest first."""
     found = sorted((each for each in record.parts if each.kind == kind),
                    key=lambda each: each.difference)  # fmt: skip
-    metric, control = record.metric, control_of(record, record.primary)
+    metric, control = record.metric, record.control_of(record.primary)
     if not found or metric is None or control is None:
         return None
     known = [
@@ -468,7 +466,7 @@ def _domains(record: Record) -> Section | None:
 
 
 def _missed(record: Record) -> Section | None:
-    control, primary = control_of(record, record.primary), record.arm(record.primary)
+    control, primary = record.control_of(record.primary), record.arm(record.primary)
     drawn = [arm for arm in (control, primary) if arm is not None and arm.residuals]
     figures = []
     for arm in drawn:

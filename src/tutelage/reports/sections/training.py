@@ -10,7 +10,7 @@ from tutelage.reports import figures
 from tutelage.reports.numbers import NONE, count, counted, significant
 from tutelage.reports.page import Figure, Section, Table
 from tutelage.reports.sections.outcome import arms_drawn, look, metric_title
-from tutelage.reports.verdict import axis_label, control_of, shown
+from tutelage.reports.verdict import axis_label, shown
 from tutelage.results.record import FRACTIONS, ArmRecord, Curve, Edge, Overlap, Record, Tuning
 from tutelage.tasks.metrics import STANDARD
 
@@ -153,11 +153,12 @@ def overlap_text(found: Overlap) -> str:
 
 def settings_sections(record: Record) -> tuple[Section | None, ...]:
     """Return the budget, the sweeps, the settings, the versions and the command."""
-    facts = {"seeds": ", ".join(map(str, record.seeds)), "margin": record.margin}
     if record.is_run:
         settings = record.arm(record.primary).settings
         # Hashes are of no use to a reader.
         facts = {name: settings[name] for name in settings if not name.endswith("_content")}
+    else:
+        facts = {"seeds": ", ".join(map(str, record.seeds)), "margin": record.margin}
     named = {_PACKAGES.get(name, name): version for name, version in record.versions.items()}
     rows = [
         [("Setting", _plain(name)), ("Value", _in_words(value))]
@@ -225,7 +226,7 @@ def _tried(arm: ArmRecord) -> int:
 
 def tuned_more(record: Record) -> str:
     """Return a warning if the primary arm was tuned more than its control; empty if not."""
-    arm, control = record.arm(record.primary), control_of(record, record.primary)
+    arm, control = record.arm(record.primary), record.control_of(record.primary)
     if control is None or _tried(arm) <= _tried(control):
         return ""
     return (
