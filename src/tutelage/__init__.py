@@ -8,6 +8,7 @@ Names are imported when they are first used, so that importing the package takes
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,19 +77,6 @@ _HOMES = (
     "compression",
     "recipes",
 )
-_MODULES = (
-    "data",
-    "datasets",
-    "evaluation",
-    "layers",
-    "objectives",
-    "references",
-    "schedules",
-    "students",
-    "studies",
-    "teachers",
-)
-
 __all__ = [
     "ArgumentError",
     "Arm",
@@ -146,7 +134,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in __all__ and find_spec(f"tutelage.{name}") is not None:
         return import_module(f"tutelage.{name}")
     if name in __all__ or (not name.startswith("_") and name in _objectives()):
         for home in _HOMES:

@@ -15,7 +15,6 @@ TutelageError
 Every message says what was expected, what was found, and what to do.
 """
 
-import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -83,9 +82,3 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """Return advice for a name that does not exist: the nearest ones, or all."""
     known = list(names)
     return did_you_mean(name, known) or f"it has {some_of(map(repr, known), 20) or 'none'}"
-
-
-def is_of_compiler(error: BaseException) -> bool:
-    """Tell whether a backend of `torch.compile` failed, as without a C++ compiler."""
-    module = sys.modules.get("torch._dynamo.exc")  # imported if anything was compiled
-    return module is not None and isinstance(error, module.BackendCompilerFailed)

@@ -35,7 +35,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,9 +48,6 @@ from tutelage.data.sets import as_dataset, is_map_style, load
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 from tutelage.signals import IndexedExample
-
-Tensors = Literal["all", "fixed", "none"]
-"""Whose content is read: of all tensors, of all but parameters that are trained, of none."""
 
 EXAMPLES = 256
 """The most examples of a data set that are read."""
@@ -66,9 +63,9 @@ _ORIGIN |= {"dtype", "torch_dtype"}
 """What configurations of transformers say of a model's files, not of what it computes."""
 
 
-def identity(value: object, tensors: Tensors = "all") -> str:
+def identity(value: object) -> str:
     """Return a hash that is equal for equal declarations, in every process."""
-    return digest(_json(declared(value, tensors)))
+    return digest(_json(declared(value)))
 
 
 def digest(*parts: str) -> str:
@@ -76,10 +73,13 @@ def digest(*parts: str) -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=6).hexdigest()
 
 
-def declared(value: object, tensors: Tensors = "all") -> Any:
-    """Return what a value declares, as numbers, texts, lists and dicts that JSON can hold."""
+def declared(value: object, trained: bool = True) -> Any:
+    """Return what a value declares, as numbers, texts, lists and dicts that JSON can hold.
+
+    `trained`: whether the content of parameters that are trained counts.
+    """
     try:
-        return _Reader(tensors).read(value)
+        return _Reader(trained).read(value)
     except RecursionError:
         return _name(type(value))
 
@@ -229,8 +229,8 @@ def _seeded(dataset: Any, place: int) -> str:
 class _Reader:
     """Reads a value and all that it consists of."""
 
-    def __init__(self, tensors: Tensors) -> None:
-        self.tensors = tensors
+    def __init__(self, trained: bool) -> None:
+        self.trained = trained
         self._open: set[int] = set()
 
     def read(self, value: Any) -> Any:  # noqa: C901, PLR0911 - a case for each kind
@@ -265,8 +265,7 @@ class _Reader:
 
     def _array(self, value: Tensor | np.ndarray[Any, Any]) -> Any:
         kind = f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
-        trained = isinstance(value, nn.Parameter) and value.requires_grad
-        if self.tensors == "none" or (self.tensors == "fixed" and trained):
+        if not self.trained and isinstance(value, nn.Parameter) and value.requires_grad:
             return kind
         if isinstance(value, np.ndarray) and value.dtype.hasobject:
             return f"{kind} {digest(_json(self.read(value.tolist())))}"

@@ -86,12 +86,12 @@ class Rows:
             return values.flatten(0, self.mask.ndim - 1)
         return values[self.mask]
 
-    def padded(self, values: Tensor, fill: float = 0.0) -> Tensor:
-        """Return values of rows, `[rows, …]`, as `[batch, positions…, …]`; `fill` elsewhere."""
+    def padded(self, values: Tensor) -> Tensor:
+        """Return values of rows, `[rows, …]`, as `[batch, positions…, …]`; 0 elsewhere."""
         shape = (*self.mask.shape, *values.shape[1:])
         if self.complete:
             return values.reshape(shape)
-        result = values.new_full(shape, fill)
+        result = values.new_zeros(shape)
         # Out of place, for the gradient.
         return result.masked_scatter(self.mask[(..., *[None] * (values.ndim - 1))], values)
 

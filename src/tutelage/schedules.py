@@ -18,7 +18,7 @@ from tutelage.errors import ArgumentError
 
 _FINITE = "a schedule takes finite numbers"
 _CHECKED = 100
-"""Steps of progress at which the values of a schedule are checked."""
+"""Steps of progress, after each of which the value of a schedule is checked."""
 _PROGRESS = "progress runs from 0 (first step) to 1 (end of training)"
 
 
@@ -29,11 +29,6 @@ class Schedule(ABC):
     def __call__(self, progress: float) -> float:
         """Return the value at `progress`."""
 
-    @property
-    @abstractmethod
-    def lowest(self) -> float:
-        """A lower bound of the schedule's values."""
-
 
 class Constant(Schedule):
     """A constant value."""
@@ -43,11 +38,6 @@ class Constant(Schedule):
 
     def __call__(self, progress: float) -> float:
         """Return the value, whatever `progress` is."""
-        return self.value
-
-    @property
-    def lowest(self) -> float:
-        """The value itself."""
         return self.value
 
     def __repr__(self) -> str:
@@ -70,11 +60,6 @@ class _Ramp(Schedule):
     def _done(self, progress: float) -> float:
         """Return the fraction of the ramp that is done, in [0, 1]."""
         return min(max((progress - self.begin) / (self.until - self.begin), 0.0), 1.0)
-
-    @property
-    def lowest(self) -> float:
-        """The smaller end."""
-        return min(self.start, self.end)
 
     def __repr__(self) -> str:
         span = "" if (self.begin, self.until) == (0.0, 1.0) else f", {self.begin:g}, {self.until:g}"
@@ -147,11 +132,6 @@ class Step(Schedule):
         """Return the value at `progress`."""
         return [value for at, value in self.steps if at <= max(progress, 0.0)][-1]
 
-    @property
-    def lowest(self) -> float:
-        """The smallest of the values."""
-        return min(value for _, value in self.steps)
-
     def __repr__(self) -> str:
         return f"Step({dict(self.steps)})"
 
@@ -166,11 +146,6 @@ class Product(Schedule):
         """Return the value at `progress`."""
         return self.first(progress) * self.second(progress)
 
-    @property
-    def lowest(self) -> float:
-        """A lower bound, since both factors are zero or more."""
-        return self.first.lowest * self.second.lowest
-
     def __repr__(self) -> str:
         return f"{self.first} * {self.second}"
 
@@ -178,7 +153,7 @@ class Product(Schedule):
 def positive_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:
     """Return `value` as a schedule whose values are above zero; refuse any other."""
     schedule = _as_schedule(name, value, advice)
-    if schedule.lowest <= 0:
+    if min(_values(schedule)) <= 0:
         raise ArgumentError(f"`{name}` must be positive, got {value}; {advice}")
     return schedule
 
@@ -187,7 +162,7 @@ def weight_schedule(value: float | Schedule) -> Schedule:
     """Return a weight as a schedule whose values are zero or more; refuse any other."""
     advice = "it is how much the objective counts in the loss, zero or more"
     schedule = _as_schedule("weight", value, advice)
-    if schedule.lowest < 0:
+    if min(_values(schedule)) < 0:
         raise ArgumentError(f"`weight` must be zero or more, got {value}; {advice}")
     return schedule
 
@@ -195,10 +170,15 @@ def weight_schedule(value: float | Schedule) -> Schedule:
 def fraction_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:
     """Return `value` as a schedule whose values lie in [0, 1]; refuse any other."""
     schedule = _as_schedule(name, value, advice)
-    highest = max(schedule(step / _CHECKED) for step in range(_CHECKED + 1))
-    if schedule.lowest < 0 or highest > 1:
+    values = _values(schedule)
+    if min(values) < 0 or max(values) > 1:
         raise ArgumentError(f"`{name}` must lie in [0, 1], got {value}; {advice}")
     return schedule
+
+
+def _values(schedule: Schedule) -> list[float]:
+    """Return the values of a schedule over training: its ends, and 99 between them."""
+    return [schedule(step / _CHECKED) for step in range(_CHECKED + 1)]
 
 
 def _as_schedule(name: str, value: float | Schedule, advice: str) -> Schedule:

@@ -1,5 +1,6 @@
 """Run a model and take its output and the features that are required."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ModelError, TutelageError, is_of_compiler
+from tutelage.errors import ModelError, TutelageError
 from tutelage.heads import HeadLogits
 from tutelage.layers.capture import Captured, Complete, capturing
 from tutelage.layers.head import Head, head_of, is_exact
@@ -126,7 +127,8 @@ def advice(error: Exception) -> str:
     """Return what to do about the error of a model that refused its inputs."""
     if "more than 1 value per channel" in str(error):
         return "BatchNorm needs more than one example: use a DataLoader with drop_last=True"
-    if is_of_compiler(error):
+    compiler: Any = sys.modules.get("torch._dynamo.exc")  # imported if anything was compiled
+    if compiler is not None and isinstance(error, compiler.BackendCompilerFailed):
         return "torch.compile needs, on a CPU, a C++ compiler, such as g++: install one"
     return "give it the inputs that its forward takes, all of them and no others"
 

@@ -221,7 +221,7 @@ def _values(tensor: Tensor) -> Tensor:
 
 
 class _Dense:
-    """A student as safetensors can hold it: its dense tensors, without torch.compile's prefix."""
+    """What safetensors takes for a module: a student's dense tensors, named as uncompiled."""
 
     def __init__(self, student: nn.Module) -> None:
         self._student = student

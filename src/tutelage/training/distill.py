@@ -20,7 +20,7 @@ from tutelage.tasks.metrics import Metric
 from tutelage.teachers import AnyTeacher
 from tutelage.training.engine import Engine, as_engine
 from tutelage.training.monitor import Monitor, as_monitor
-from tutelage.training.parts import by_part, freezing, parts_of
+from tutelage.training.parts import by_part, freezing, parameters_at
 from tutelage.training.run import Run, train_run
 from tutelage.training.settings import MakeOptimizer, MakeScheduler, Options, Settings
 from tutelage.training.stages import Stage, train_stages
@@ -128,7 +128,7 @@ def distill(  # noqa: PLR0913 - the one verb that everything else is an option o
             f"{', '.join(f'`{each}`' for each in own) or 'neither'}; for instance "
             "objective=tl.SoftTargets(4), epochs=20"
         )
-    passes = 1 if stages is not None else epochs
+    passes = 1 if stages is not None else epochs  # each stage has its own
     settings = Settings(
         epochs=optional("epochs", passes, "it counts the passes over `train`"),
         steps=optional("steps", steps, "it counts the optimizer steps"),
@@ -239,7 +239,7 @@ def fine_tune(
     if (lr_factors or layer_decay is not None) and callable(make):
         make = by_part(make, model, lr_factors or {}, layer_decay, frozen)
     options["optimizer"] = make
-    with freezing(parts_of(model, frozen)):
+    with freezing(each for path in frozen for each in parameters_at(model, path)):
         return fit(model, train=train, **options)
 
 

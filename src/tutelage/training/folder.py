@@ -190,11 +190,10 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 def describe_run(setup: Setup, processes: int) -> dict[str, Any]:
     """Describe a run by its settings, for readers, without reading weights or data."""
     distiller, settings, engine = setup.distiller, setup.settings, setup.settings.engine
-    student, state = distiller.student, distiller.student.state_dict()
-    shapes = [(name, list(each.shape)) for name, each in state.items() if isinstance(each, Tensor)]
+    student = distiller.student
     described = {
         "teacher": None if distiller.teacher is None else type(distiller.teacher).__name__,
-        "student": f"{type(student).__name__} {digest(repr(shapes))}",
+        "student": type(student).__name__,
         "objective": repr(distiller.objective),
         "train": setup.train.description,
         "val": None if setup.val is None else setup.val.description,
@@ -287,20 +286,7 @@ def _in_use(setup: Setup) -> dict[str, Any]:
         if callable(reset):
             reset()  # what it has counted is not what it is
     metrics = {name: declared(each) for name, each in setup.settings.metrics.items()}
-    found = {"transform": declared(setup.settings.transform), "metrics": metrics}
-    teacher = setup.distiller.teacher
-    if teacher is not None and any(map(_may_count, teacher.modules())):
-        found["teacher"] = teacher.fingerprint()
-    return found
-
-
-def _may_count(module: nn.Module) -> bool:
-    """Tell whether a module has a single integer in a buffer, which may count its calls."""
-    named = module.named_buffers()
-    return any(
-        each.ndim == 0 and not each.is_floating_point() and not name.endswith("num_batches_tracked")
-        for name, each in named
-    )
+    return {"transform": declared(setup.settings.transform), "metrics": metrics}
 
 
 def why_not_longer(setup: Setup | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any, cast
 
@@ -21,13 +21,12 @@ from tutelage.evaluation import evaluate
 from tutelage.evaluation.evaluate import Evaluation
 from tutelage.objectives import Objective, with_feedback
 from tutelage.signals import Batch
-from tutelage.tasks import with_companions
+from tutelage.tasks import Outputs, with_companions
 from tutelage.tasks.metrics import Metric
 from tutelage.training.checkpointer import Checkpointer
 from tutelage.training.engine import PLAIN
 from tutelage.training.monitor import no_such_metric
 from tutelage.training.notices import (
-    judged_examples,
     progress_bar,
     warn_certain_teacher,
     warn_few_examples,
@@ -42,7 +41,7 @@ STEPS_BETWEEN_READS = 16
 _MOST_UNLABELLED = 32
 """So many batches without a label are read before training, in search of one with a label."""
 _EPOCHS_OF_A_STREAM = 10
-"""A run of so many steps on data without a length is logged and validated in so many parts."""
+"""A run by `steps` on data without a length is logged and validated in so many equal parts."""
 
 
 class Loop:
@@ -63,11 +62,7 @@ class Loop:
         if self.settings.steps and self.setup.train.batches_per_epoch() is None:
             self._part = math.ceil(self.settings.steps / _EPOCHS_OF_A_STREAM)
         names = [term.name for term in self.distiller.objective.terms()]
-        reduce = accelerator.reduce if self._several else None
-        self.losses = RunningLosses(names, self.state, reduce)
-        self._rates: Callable[[], AbstractContextManager[None]] = nullcontext
-        if isinstance(self.settings.optimizer, ByPart):
-            self._rates = lambda: scaled_rates(self.setup.optimizer)
+        self.losses = RunningLosses(names, self.state, accelerator.reduce)
         # With DDP it is wrapped in the first step, which shows what it has to be told.
         self._ddp = self._several and accelerator.distributed_type in PLAIN
         self.model: Any = self.distiller if self._ddp else accelerator.prepare(self.distiller)
@@ -211,7 +206,8 @@ class Loop:
         clip_norm = self.settings.engine.clip_norm
         if clip_norm is not None:
             self.accelerator.clip_grad_norm_(self._parameters, clip_norm)
-        with self._rates():
+        by_part = isinstance(self.settings.optimizer, ByPart)
+        with scaled_rates(self.setup.optimizer) if by_part else nullcontext():
             optimizer.step()
         self._clear_gradients()
         # With float16 a step whose gradient overflows is skipped and the scale lowered.
@@ -308,12 +304,10 @@ class Loop:
         objective = self.distiller.objective
         gather = _gathered if self._several else None
         found = self._evaluate(objective, val, self.settings.metrics, gather)
-        metrics = found.metrics
-        if self._several:
-            [metrics] = broadcast_object_list([metrics])
+        [metrics] = broadcast_object_list([found.metrics])
         for each in with_feedback(objective):
             each.update(metrics)
-        return metrics, judged_examples(found.outputs)
+        return metrics, _judged_examples(found.outputs)
 
     def _validate_once(self, val: Source, stages: Sequence[tuple[Objective, Settings]]) -> None:
         """Validate on one batch, and refuse a monitored metric that will not be there.
@@ -336,7 +330,7 @@ class Loop:
             nonlocal first, read
             first, read = batch if first is None else first, read + 1
             found = batch is None or not _is_unlabelled(batch) or read == _MOST_UNLABELLED
-            return broadcast_object_list([found])[0] if self._several else found
+            return broadcast_object_list([found])[0]
 
         batch, refused = val.peek(suits), None
         if batch is None:
@@ -349,8 +343,7 @@ class Loop:
                     self._check_metric(batch, objective, settings)
             except TutelageError as error:
                 refused = error
-        if self._several:
-            [refused] = broadcast_object_list([refused])
+        [refused] = broadcast_object_list([refused])
         if refused is not None:
             raise refused
 
@@ -378,10 +371,17 @@ def _is_unlabelled(batch: Batch) -> bool:
     return isinstance(batch.labels, Tensor) and not bool(batch.labelled().any())
 
 
+def _judged_examples(outputs: Outputs) -> int:
+    """Return how many examples, or rows, validation metrics are means over."""
+    known = outputs.known
+    if known is not None and bool(known.any()):
+        return int(known.sum())
+    return outputs.examples if outputs.given is None else len(outputs.given)
+
+
 def _gathered(own: list[tuple[float, Any]]) -> list[Any]:
     """Return the values of all processes, batch by batch, those of copied examples once."""
-    every = [own] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(every, own)
+    every = gather_object([own])
     return [
         value
         for batch in zip(*every, strict=True)

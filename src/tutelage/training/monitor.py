@@ -11,7 +11,7 @@ from tutelage.tasks.metrics import STANDARD
 
 _BY_DEFAULT = ("accuracy", "average_precision", "mse", "loss", "agreement", "teacher_mse")
 COUNTED = ("accuracy", "average_precision", "agreement")
-"""Metrics that few examples let tie: they count examples, or compare their order."""
+"""Metrics that often tie on few examples, since they count examples or compare their order."""
 FEW = 200
 """On fewer examples accuracies tie, or differ by chance: at 90 % by 2 points and more."""
 

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from tutelage.distiller import Distiller, Losses
-from tutelage.tasks import Outputs
 from tutelage.training.monitor import COUNTED, FEW, Monitor
 
 FEW_STEPS = 200
@@ -24,11 +23,9 @@ _shown = ContextVar("shown", default=True)
 
 
 @contextmanager
-def progress_bar(
-    shown: bool, total: int | None, console: Console | None = None
-) -> Iterator[Callable[[int, str], None]]:
+def progress_bar(shown: bool, total: int | None) -> Iterator[Callable[[int, str], None]]:
     """Yield a function that shows how much is done, and a text; on a terminal only."""
-    console = console or Console(stderr=True)
+    console = Console(stderr=True)
     columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
     quiet = not (shown and console.is_terminal)
     with Progress(
@@ -129,11 +126,3 @@ def warn_missing_gradients(distiller: Distiller) -> None:
             "torch.no_grad or detached. Freeze them if they are to stay as they are.",
             total, lacking, missing[0][0],
         )  # fmt: skip
-
-
-def judged_examples(outputs: Outputs) -> int:
-    """Return how many examples, or rows, validation metrics are means over."""
-    known = outputs.known
-    if known is not None and bool(known.any()):
-        return int(known.sum())
-    return outputs.examples if outputs.given is None else len(outputs.given)

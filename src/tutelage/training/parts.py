@@ -32,11 +32,6 @@ def freezing(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
             each.requires_grad_(True)
 
 
-def parts_of(model: nn.Module, paths: Sequence[str]) -> list[nn.Parameter]:
-    """Return the parameters of the parts of a model that are to be frozen."""
-    return [each for path in paths for each in parameters_at(model, path)]
-
-
 def parameters_at(model: nn.Module, path: str) -> list[nn.Parameter]:
     """Return the parameters of a layer, or the one parameter, at a path."""
     named = dict(model.named_parameters(remove_duplicate=False))
@@ -77,6 +72,7 @@ class ByPart:
     def __call__(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Make it."""
         optimizer = self.make(self.groups(parameters))
+        # What is no optimizer is refused where it is used.
         grouped = getattr(optimizer, "param_groups", [{"factor", "lr"}])
         if not all({"factor", "lr"} <= {*group} for group in grouped):
             raise ArgumentError(

@@ -84,7 +84,7 @@ def record_of(run: Run) -> Record:
         student, teacher = _judged(run, student, outputs, theirs)
         record = replace(record, examples={"val": outputs.examples}, task="language")
     elif outputs is not None and outputs.student is not None:
-        # Of another form than the student's outputs they are not read by the objective.
+        # The teacher's outputs are left out where their form is not that of the student's.
         theirs = None if outputs.comparable_teacher is None else outputs.of_teacher()
         student, teacher = _judged(run, student, outputs, theirs)
         task = task_of(run.objective, outputs.read_by(run.objective))
@@ -197,7 +197,7 @@ def logged_record(
         seconds=history[-1].get("seconds", 0.0),
         curves=curves(history),
     )
-    name = student or str(plain["student"]).split(" ", 1)[0]
+    name = student or str(plain["student"])
     how = "distilled" if plain.get("teacher") is not None else "trained on labels"
     val = plain.get("val")
     examples = val.get("examples") if isinstance(val, dict) else None

@@ -120,7 +120,7 @@ def train_run(
     in_stages = as_given is not None
     if as_given is None:
         [objective] = own_copies([objective], student, teacher)
-        as_given = declared(objective, tensors="fixed") if settings.out is not None else None
+        as_given = declared(objective, trained=False) if settings.out is not None else None
     with ExitStack() as stack:
         stack.enter_context(randomness.preserved())
         accelerator = stack.enter_context(settings.engine.accelerator(settings.out))
@@ -179,10 +179,9 @@ def own_copies(
 ) -> list[Objective]:
     """Return copies for one run.
 
-    An object that several of them contain stays one object, and what belongs to a model, such as
-    its last layer, stays the model's.
-    What was compiled in place (`objective.compile()`) is compiled in the copy too, with PyTorch's
-    usual settings.
+    What several objectives share stays shared, and a part of a model, such as its last layer, stays
+    the model's and is not copied. An objective that was compiled in place is compiled in its copy
+    too, with PyTorch's usual settings.
     """
     models = [] if teacher is None else [*teacher.modules()]
     models += [student] if isinstance(student, nn.Module) else []  # anything else is refused later

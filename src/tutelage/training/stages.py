@@ -143,7 +143,7 @@ def train_stages(
         "objective": "; then ".join(map(repr, objectives)),
         "seed": settings.seed,
     }
-    as_given = [declared(each, tensors="fixed") for each in objectives]
+    as_given = [declared(each, trained=False) for each in objectives]
     runs: dict[str, Run] = {}
     with ExitStack() as stack:
         folder = None

@@ -90,11 +90,11 @@ class RunningLosses:
 
     Reading a number makes the CPU wait for the device, so single losses are not read; a non-finite
     one is still named with its step, before anything that follows it is kept. `reduce` sums a
-    tensor over all processes; None for one process.
+    tensor over all processes.
     """
 
     def __init__(
-        self, names: Sequence[str], state: RunState, reduce: Callable[[Tensor], Any] | None
+        self, names: Sequence[str], state: RunState, reduce: Callable[[Tensor], Any]
     ) -> None:
         self.names, self.state = ("loss", *names), state
         self._reduce = reduce
@@ -131,7 +131,7 @@ class RunningLosses:
         if not self._batches:
             return {}
         values = torch.stack(self._values).view(-1, len(self.names) + 2)
-        rows = iter((values if self._reduce is None else self._reduce(values)).tolist())
+        rows = iter(self._reduce(values).tolist())
         sums, counts = self.state.loss_sums, self.state.loss_counts
         sums_before, counts_before = list(sums), list(counts)
         for step, batches in groupby(self._batches, itemgetter(0)):
