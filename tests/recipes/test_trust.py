@@ -90,3 +90,5 @@ def test_a_terminal_asks_once_before_it_runs_code(job, monkeypatch, answer, code
     assert "job.yaml runs code: job.py:net, " in found.stderr
     assert found.exit_code == code
     assert (job / "runs").exists() == (code == 0)
+    if code == 0:
+        assert CliRunner().invoke(app, command).exit_code == 0  # not asked again

@@ -41,6 +41,8 @@ Trust = Annotated[
 ]
 WithReport = Annotated[bool, typer.Option(help="Write the HTML report at the end.")]
 
+_WITH_RECIPES = ("", "study", "targets", "compress")
+"""Folders in `out` into which the commands write the recipe."""
 _IN_A_RECIPE = {"data": "data", "out": "out", "precision": "label.engine.precision"}
 """By option of `label`, the key in a recipe, where it is not in its section `label`."""
 
@@ -59,7 +61,8 @@ def _read(recipe: Path, overrides: list[str] | None, trust: bool) -> Recipe:
         log.propagate = False
     found = Recipe.from_file(recipe, overrides or (), trust=trust)
     code = found.code()
-    if code and not trust and sys.stdin.isatty() and not (found.out / "recipe.yaml").exists():
+    begun = any((found.out / each / "recipe.yaml").exists() for each in _WITH_RECIPES)
+    if code and not trust and sys.stdin.isatty() and not begun:
         typer.confirm(f"{recipe} runs code: {', '.join(code)}. Run it?", abort=True, err=True)
     return found
 
