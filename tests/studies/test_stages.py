@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import IterableDataset
 
 import tutelage as tl
 
@@ -59,6 +60,16 @@ def test_a_common_sweep_over_epochs_is_one_of_the_other_arms(setup):
     done = setup.study(arms=arms, sweep=sweep, val=setup.val, seeds=1, controls={})
     assert [each.setting for each in done.results.arm("staged").tried] == ["learning rate 0.01"]
     assert len(done.results.arm("soft").tried) == 2
+
+
+def test_it_may_learn_from_a_stream(setup):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(setup.part(0, 100))
+
+    arms = {"staged": tl.Arm(stages=stages(), train=Stream())}
+    done = setup.study(arms=arms, seeds=1, controls={})
+    assert done.results.arm("staged").trials[0].steps == 2 * 2  # 100 examples in batches of 64
 
 
 def test_it_is_taken_up_without_training_again(done, setup):

@@ -217,8 +217,6 @@ class Collector:
         seed = self.plan.seeds[0]
         own = {} if arm.run else {"objective": _learns_from(self.plan, arm)}
         used = self.plan.settings(arm, seed, self.plan.train_data(arm, seed))
-        if arm.stages:
-            used["epochs"] = sum(stage.epochs for stage in arm.stages)
         chosen = self.chosen[name]
         swept = {"chosen": readable_setting(chosen.setting)} if chosen.setting else {}
         left_out = ("seed", "engine", "metrics", "monitor")

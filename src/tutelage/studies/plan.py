@@ -171,8 +171,12 @@ class StudyPlan:
         if arm.learning_rate is not None:
             optimizer = AtRate(optimizer or torch.optim.AdamW, arm.learning_rate)
         monitored = self.val is not None and common.keep_best
+        if arm.stages:
+            epochs = sum(stage.epochs for stage in arm.stages)
+        else:
+            epochs = arm.epochs or self._epochs(arm, seed, train, batch_size)
         return {
-            "epochs": arm.epochs or self._epochs(arm, seed, train, batch_size),
+            "epochs": epochs,
             "batch_size": batch_size,
             "seed": seed,
             "optimizer": optimizer,
