@@ -52,13 +52,6 @@ def test_content_and_functions_write_the_same(tmp_path):
     assert one.st_mode == other.st_mode
 
 
-def test_a_file_that_is_there_stays_without_replace(tmp_path):
-    path = tmp_path / "file"
-    for content in (b"first", b"second"):
-        write_whole(path, content, replace=False)
-    assert path.read_bytes() == b"first"
-
-
 def test_drafts_of_killed_processes_are_removed(tmp_path):
     (tmp_path / ".last.pt.123.draft").write_bytes(b"half")
     write_json(tmp_path / "run.json", {"a": 1})

@@ -21,13 +21,11 @@ except ImportError:  # not on Windows
 _DRAFT = ".draft"
 
 
-def write_whole(
-    path: Path, content: bytes | Callable[[Path], object], *, replace: bool = True
-) -> None:
+def write_whole(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Write a file atomically: readers find the old content or the new, even after a kill.
 
     Content and name are flushed to the disk. `content` is the whole of it, or a function that
-    writes it to a given path. Without `replace` an existing file stays.
+    writes it to a given path.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
@@ -40,14 +38,7 @@ def write_whole(
             with draft.open("wb", buffering=0) as file:
                 write_at(file, 0, content)
         flush_path(draft)
-        if replace:
-            draft.replace(path)
-        else:
-            try:
-                path.hardlink_to(draft)
-            except (NotImplementedError, OSError):  # another process was first, or no links here
-                if not path.exists():
-                    draft.replace(path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     flush_path(path.parent)

@@ -60,7 +60,8 @@ def output_of(rows, fields):
 def fill(folder, made, blocks=None, process=0):
     """Write blocks, each in two pieces."""
     folder.mkdir(exist_ok=True)
-    made.write(folder, replace=False)
+    if not (folder / "manifest.json").exists():
+        made.write(folder)
     with StoreWriter(folder, made, process) as writer:
         for block in writer.pending() if blocks is None else blocks:
             rows = list(range(made.layout.block(block).start, made.layout.block(block).stop))

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import shutil
 
 import pytest
 import torch
@@ -306,19 +305,3 @@ def test_blocks_are_labelled_a_bounded_number_at_a_time(tmp_path, monkeypatch):
     label(nn.Linear(1, 2), TensorDataset(torch.zeros(40_000, 1)), tmp_path, batch_size=512)
     assert parts[1:] == [16_384, 16_384, 40_000 - 32_768]
     gc.collect()
-
-
-def test_another_process_of_the_call_may_have_begun_the_store(tmp_path, monkeypatch):
-    """Its manifest and files appear while this one still asks for its first batch."""
-    teacher, real = Rows(), TeacherOutputs.fields
-    label(teacher, data(), tmp_path / "theirs")
-
-    def fields(self):
-        found = real(self)
-        shutil.copytree(tmp_path / "theirs", tmp_path / "ours", dirs_exist_ok=True)
-        return found
-
-    monkeypatch.setattr(TeacherOutputs, "fields", fields)
-    store = label(teacher, data(), tmp_path / "ours")
-    assert content(tmp_path / "ours") == content(tmp_path / "theirs")
-    assert len(store) == 300

@@ -134,9 +134,9 @@ class Manifest(Entry):
         digest = hashlib.blake2b(_rendered(content), digest_size=16).hexdigest()
         return _rendered(content | {"checksum": digest})
 
-    def write(self, folder: Path, *, replace: bool = True) -> None:
-        """Write the manifest atomically; without `replace`, an existing one stays."""
-        write_whole(folder / NAME, self.text(), replace=replace)
+    def write(self, folder: Path) -> None:
+        """Write the manifest atomically."""
+        write_whole(folder / NAME, self.text())
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

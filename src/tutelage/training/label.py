@@ -154,7 +154,9 @@ def label(  # noqa: PLR0913 - a verb with its options
             stack.enter_context(owned(folder, StoreError))
         stack.enter_context(source.ready(accelerator.device))
         outputs = TeacherOutputs(source, dataset, settings, accelerator)
-        manifest = claim(folder, given.fingerprint(), views, outputs)
+        claim(folder, given.fingerprint(), views, outputs)
+        accelerator.wait_for_everyone()
+        manifest = Manifest.read(folder)
         if verify:
             manifest = _repaired(folder, manifest, accelerator)
         shown = engine.progress and accelerator.is_main_process
@@ -398,8 +400,8 @@ def _check_rows(signals: Signals, batch: Batch, done: int) -> None:
             )
 
 
-def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Manifest:
-    """Return the manifest of the store in a folder; a new one where there is none.
+def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> None:
+    """Refuse a folder with another store; into one without any the main process writes a manifest.
 
     `teacher` is its fingerprint.
     """
@@ -432,7 +434,7 @@ def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Ma
                 f"`out` must be empty or hold this very store, got {folder} with a store that "
                 "differs in\n" + "\n".join(lines) + "\nchoose another folder, or remove that one"
             )
-        return found
+        return
     fields, answers, counts = outputs.fields(), None, np.ones(1)
     if any(each.by_answer for each in fields):
         counts = outputs.answers(views)
@@ -451,14 +453,13 @@ def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> Ma
     )
     layout = Layout.fitting(data.examples, views, settings.batch_size, widest)
     sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
+    if not outputs.accelerator.is_main_process:
+        return
     with writing(folder, StoreError):
-        folder.mkdir(parents=True, exist_ok=True)
         files = sorted(path.name for path in folder.glob("*.npy"))
-        # A manifest may have come meanwhile, of another process of this call, and files with it.
-        if files and not (folder / NAME).exists():
+        if files:
             raise StoreError(
                 f"`out` must be empty or hold a store, got {folder} with {files[0]} but without "
                 f"{NAME}; choose another folder"
             )
-        draft.model_copy(update=sizes).write(folder, replace=False)
-    return Manifest.read(folder)
+        draft.model_copy(update=sizes).write(folder)
