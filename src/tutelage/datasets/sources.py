@@ -313,12 +313,11 @@ def _hugging_face(argument: str, reference: str, part: Part) -> Content:
             classes[column] = tuple(feature.names)
             frame[column] = frame[column].map(dict(enumerate(feature.names)))
         elif isinstance(of_list, datasets.ClassLabel):
-            names = dict(enumerate(of_list.names))
-            classes[column] = tuple(of_list.names)
-            frame[column] = frame[column].map(
-                lambda ids, names=names: [names.get(each, each) for each in ids],
-                na_action="ignore",
-            )
+            classes[column], names = tuple(of_list.names), dict(enumerate(of_list.names))
+            frame[column] = [
+                each if each is None else [names.get(at, at) for at in each]
+                for each in frame[column]
+            ]
     return Content(reference, frame, classes=classes)
 
 
