@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,15 +127,31 @@ def export(
         raise ArgumentError(f"`path` must end in .onnx, got {path}; add the ending")
     integer("examples", examples, 1, "outputs are compared on that many")
     check_precision(precision)
-    check_learner("model", model)
-    if any(map(generates, model.modules())):
-        raise ModelError(
-            f"a model that generates text is not exported to ONNX, got {type(model).__name__}; "
-            "write it with save_pretrained (of a recipe it is in the folder `student` of the run), "
-            "which vLLM, llama.cpp and transformers read"
-        )
     with randomness.preserved(), torch.no_grad():
-        return _write(*as_exported(model, data, examples), path, metadata, precision)
+        own, batches = as_exported(model, data, examples)
+        [draft] = drafts(own, batches, [precision], metadata)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, draft.content)
+        except OSError as error:
+            raise RunFolderError(
+                f"the model must go to {path}, got {error}; make room, or choose another path"
+            ) from error
+        alone = batches[0][:1]
+        models = {"PyTorch": own, "ONNX Runtime": draft.session}
+        times = {name: each[0] for name, each in latencies(models, alone, (1,)).items()}
+    inputs, outputs = draft.session.described()
+    return Exported(
+        path=path,
+        file_bytes=len(draft.content),
+        inputs=inputs,
+        outputs=outputs,
+        examples=sum(map(len, batches)),
+        difference=draft.difference,
+        largest=draft.largest,
+        seconds={name: each.median for name, each in times.items()},
+        threads=times["PyTorch"].threads,
+    )
 
 
 def check_precision(given: object) -> None:
@@ -176,7 +192,18 @@ def _parts(model: nn.Module) -> tuple[nn.Module, Prepare | None]:
 
 
 def as_exported(model: nn.Module, data: object, examples: int) -> tuple[nn.Module, list[Batch]]:
-    """Return what a file holds of a model, and batches of the inputs that the file takes."""
+    """Return what a file holds of a model, and batches of the inputs that the file takes.
+
+    Raises:
+        ModelError: The model generates text, or does not return an output.
+    """
+    check_learner("model", model)
+    if any(map(generates, model.modules())):
+        raise ModelError(
+            f"a model that generates text is not exported to ONNX, got {type(model).__name__}; "
+            "write it with save_pretrained (of a recipe it is in the folder `student` of the run), "
+            "which vLLM, llama.cpp and transformers read"
+        )
     own, prepare = _parts(copy.deepcopy(model).cpu().eval())
     batches = list[Batch]()
     for batch in as_source("data", data, _BATCH).epoch(0):
@@ -189,43 +216,68 @@ def as_exported(model: nn.Module, data: object, examples: int) -> tuple[nn.Modul
     return OutputOnly(own), batches
 
 
-def _write(
+@dataclass(frozen=True)
+class Draft:
+    """A file of a model, not written yet, and how far its outputs are from the model's.
+
+    Args:
+        precision: In which it computes.
+        content: The file.
+        session: It computes the file.
+        difference: As of `Exported`.
+        largest: As of `Exported`.
+    """
+
+    precision: Precision
+    content: bytes
+    session: OnnxSession
+    difference: float
+    largest: float
+
+
+def drafts(
     model: nn.Module,
     batches: list[Batch],
-    path: Path,
-    metadata: Mapping[str, str] | None,
-    precision: Precision,
-) -> Exported:
+    precisions: Sequence[Precision],
+    metadata: Mapping[str, str] | None = None,
+) -> Iterator[Draft]:
+    """Yield the file of each precision, those of float32 first; the model is exported once.
+
+    Args:
+        model: What the file holds, from `as_exported`.
+        batches: Inputs of the file, likewise.
+        precisions: As of `export`.
+        metadata: As of `export`.
+
+    Raises:
+        ModelError: As `export`.
+    """
     first = batches[0]
     # Given a batch of one, the exporter fixes the batch size at 1.
     several = first if len(first) > 1 else first[torch.tensor([0, 0])]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory() as folder, silenced():
-            draft = Path(folder) / "model.onnx"
-            write_onnx(model, several.inputs, draft, metadata)
-            if precision == "int8":
-                quantize(draft, [each.inputs for each in batches])
-            content = draft.read_bytes()
-        found = _compared(content, model, batches, path, PRECISIONS[precision])
-        write_whole(path, content)
-    except OSError as error:
-        raise RunFolderError(
-            f"the model must go to {path}, got {error}; make room, or choose another path"
-        ) from error
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "model.onnx"
+            with silenced():
+                write_onnx(model, several.inputs, file, metadata)
+            chosen: list[Precision] = [each for each in PRECISIONS if each in precisions]
+            for precision in chosen:
+                if precision == "int8":
+                    with silenced():
+                        quantize(file, [each.inputs for each in batches])
+                yield _compared(file.read_bytes(), model, batches, precision)
     except Exception as error:  # exporters and runtimes raise errors of any kind
         raise ModelError(f"the model cannot be exported: {reason_of(error)}") from error
-    return found
 
 
 def _compared(
-    content: bytes, model: nn.Module, batches: list[Batch], path: Path, tolerance: float
-) -> Exported:
-    """Compare the outputs of a file with the model's, and time both."""
+    content: bytes, model: nn.Module, batches: list[Batch], precision: Precision
+) -> Draft:
+    """Compare the outputs of a file with the model's."""
     session, (difference, largest, compared) = OnnxSession(content), (0.0, 0.0, 0)
-    inputs, outputs = session.described()
-    alone = batches[0][:1]
-    for batch in (*batches, alone, *_shorter(model, batches[0], inputs)):
+    tolerance = PRECISIONS[precision]
+    shorter = _shorter(model, batches[0], session.described()[0])
+    for batch in (*batches, batches[0][:1], *shorter):
         expected = observe(model, batch.inputs, OUTPUT, "model").logits
         output = observe(session, batch.inputs, OUTPUT, "file").logits
         difference = max(difference, check_close(output, expected, len(batch), tolerance))
@@ -237,18 +289,7 @@ def _compared(
             f"the model must return a finite number for some of {sum(map(len, batches))} examples, "
             "got none, so that nothing could be compared; look at its weights and at the data"
         )
-    times = latencies({"PyTorch": model, "ONNX Runtime": session}, alone, (1,))
-    return Exported(
-        path=path,
-        file_bytes=len(content),
-        inputs=inputs,
-        outputs=outputs,
-        examples=sum(map(len, batches)),
-        difference=difference,
-        largest=largest,
-        seconds={name: each[0].median for name, each in times.items()},
-        threads=times["PyTorch"][0].threads,
-    )
+    return Draft(precision, content, session, difference, largest)
 
 
 def _shorter(model: nn.Module, batch: Batch, inputs: Mapping[str, str]) -> list[Batch]:

@@ -73,7 +73,7 @@ class Digits:
             "test": self.test,
             "objective": tl.SoftTargets(4),
             "students": {
-                "wide": lambda: network(512, 512),
+                "wide": lambda: network(1024, 1024),
                 "narrow": lambda: network(24),
                 "blind": Blind,
             },

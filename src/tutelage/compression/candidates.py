@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 
-from tutelage.data import as_source
+from tutelage.data import as_source, randomness
 from tutelage.errors import ModelError, TutelageError
 from tutelage.evaluation import Latency
 from tutelage.evaluation.cost import call_of, copied, in_turns
-from tutelage.evaluation.onnx_file import OnnxSession
-from tutelage.exporting import Precision, as_exported, export
+from tutelage.exporting import Precision, as_exported, drafts
 from tutelage.files import write_json
 from tutelage.identity import digest, model_identity
 from tutelage.nested import describe
@@ -138,12 +136,18 @@ def measure(
     """
     runs: dict[str, _Runs] = {}
     errors: dict[str, ModelError] = {}
-    for name, each in candidates.items():
+    for student, make in students.items():
+        names: dict[Precision, str] = {
+            each.precision: name for name, each in candidates.items() if each.student == student
+        }
         try:
-            runs[name] = _exported(student_for(students[each.student], 0), data, each.precision)
+            with randomness.preserved(), torch.no_grad():
+                for precision, each in _exported(student_for(make, 0), data, [*names]):
+                    runs[names.pop(precision)] = each
         except ModelError as error:
-            errors[name] = error
-            _LOG.warning("Student %r is left out: %s", name, error)
+            for name in names.values():
+                errors[name] = error
+                _LOG.warning("Student %r is left out: %s", name, error)
     if not runs:
         name, error = next(iter(errors.items()))
         raise ModelError(
@@ -185,20 +189,22 @@ def worthwhile(
     return [name for name in costs if is_faster(name)]
 
 
-def _exported(model: nn.Module, data: object, precision: Precision = "float32") -> _Runs:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "student.onnx"
-        export(model, data, path, precision=precision, examples=max(_SIZES))
-        content = path.read_bytes()
-    with torch.no_grad():
-        _, batches = as_exported(model, data, max(_SIZES))
-    return _Runs(OnnxSession(content), batches[0], _parameters(model), len(content))
+def _exported(
+    model: nn.Module, data: object, precisions: Sequence[Precision]
+) -> Iterator[tuple[Precision, _Runs]]:
+    """Yield the file of each precision."""
+    own, batches = as_exported(model, data, max(_SIZES))
+    for each in drafts(own, batches, precisions):
+        size = len(each.content)
+        yield each.precision, _Runs(each.session, batches[0], _parameters(model), size)
 
 
 def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
     if isinstance(teacher, nn.Module):
         try:
-            return _exported(teacher, data)
+            with randomness.preserved(), torch.no_grad():
+                [(_, found)] = _exported(teacher, data, ["float32"])
+            return found
         except ModelError as error:
             _LOG.info("The teacher is timed in PyTorch: %s", error)
     asked = as_teacher(teacher)
