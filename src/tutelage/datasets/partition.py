@@ -40,7 +40,7 @@ def divided(
     """Return the parts of the data: files, and rows of the training file.
 
     Raises:
-        ArgumentError: A part is given twice, or labels are no classes but `stratified`.
+        ArgumentError: A part is given twice, or labels to be stratified are not classes.
         DataError: A part would have no examples.
     """
     parts = dict(contents)
