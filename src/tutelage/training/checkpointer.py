@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tutelage.data import randomness
 from tutelage.errors import NonFiniteError, RunFolderError
 from tutelage.files import LogWriter, write_whole
-from tutelage.training.folder import RunFolder, plain, refuse_longer
+from tutelage.training.folder import RunFolder, refuse_longer, without_numpy
 from tutelage.training.setup import Setup
 from tutelage.training.state import RunState
 
@@ -159,7 +159,9 @@ class Checkpointer:
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint whole."""
     try:
-        write_whole(path, lambda draft: torch.save({"format": FORMAT} | plain(content), draft))
+        write_whole(
+            path, lambda draft: torch.save({"format": FORMAT} | without_numpy(content), draft)
+        )
     except (OSError, RuntimeError) as error:
         raise RunFolderError(
             f"the checkpoint must go to {path}, got {error}; the former one still stands: make "

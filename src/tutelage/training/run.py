@@ -19,14 +19,14 @@ from tutelage.layers.wrapper import unwrapped
 from tutelage.objectives import Objective
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 from tutelage.training.checkpointer import Checkpointer
-from tutelage.training.folder import (
-    RunFolder,
+from tutelage.training.declaration import (
     check_progress,
     declare_run,
     describe_run,
     note_use,
     why_not_longer,
 )
+from tutelage.training.folder import RunFolder
 from tutelage.training.loop import Loop
 from tutelage.training.notices import warn_few_steps, warn_returned
 from tutelage.training.settings import Settings
@@ -102,7 +102,7 @@ class Run:
 
 
 def train_run(
-    sides: tuple[nn.Module, AnyTeacher | None],
+    models: tuple[nn.Module, AnyTeacher | None],
     objective: Objective,
     data: tuple[object, object | None],
     settings: Settings,
@@ -116,7 +116,7 @@ def train_run(
     stage trained it, `as_given`; `later` are the stages after it, whose monitors are checked with
     its own.
     """
-    student, teacher = sides[0], None if sides[1] is None else as_teacher(sides[1])
+    student, teacher = models[0], None if models[1] is None else as_teacher(models[1])
     in_stages = as_given is not None
     if as_given is None:
         [objective] = own_copies([objective], student, teacher)

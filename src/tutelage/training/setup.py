@@ -46,14 +46,14 @@ class Setup:
 
 
 def make_setup(
-    sides: tuple[torch.nn.Module, Teacher | None],
+    models: tuple[torch.nn.Module, Teacher | None],
     objective: Objective,
     data: tuple[object, object | None],
     settings: Settings,
     accelerator: Accelerator,
 ) -> Setup:
     """Make all that a run needs; the teacher is bound to the data here, once."""
-    (student, teacher), (train, val), device = sides, data, accelerator.device
+    (student, teacher), (train, val), device = models, data, accelerator.device
     bound, views = teacher, None
     if isinstance(train, OnPolicy) and isinstance(objective, Objective):
         check_on_policy(train, objective, accelerator)

@@ -27,7 +27,8 @@ from tutelage.objectives import FeatureMatch, Objective
 from tutelage.objectives._layers import checked_map
 from tutelage.teachers import AnyTeacher, as_teacher
 from tutelage.training.checkpointer import save_student
-from tutelage.training.folder import RunFolder, why_not_longer
+from tutelage.training.declaration import why_not_longer
+from tutelage.training.folder import RunFolder
 from tutelage.training.monitor import Monitor, as_monitor
 from tutelage.training.notices import warn_returned
 from tutelage.training.parts import freezing
@@ -122,22 +123,24 @@ def blockwise(
 
 
 def train_stages(
-    sides: tuple[nn.Module, AnyTeacher | None],
+    models: tuple[nn.Module, AnyTeacher | None],
     stages: Sequence[Stage],
     data: tuple[object, object | None],
     settings: Settings,
 ) -> Run:
     """Train a student stage by stage, or resume that, or find it done."""
-    student, named = sides[0], {}
+    student, named = models[0], {}
     for place, stage in enumerate(checked_stages(stages), 1):  # under names that can be folders
         name = re.sub(r"[^\w.-]+", "-", stage.name) or "stage"
         named[f"{place}-{name}"] = stage
-    teacher = None if sides[1] is None else as_teacher(sides[1])
+    teacher = None if models[1] is None else as_teacher(models[1])
     # Copied together, so that an objective of several stages is one and keeps its projectors.
     objectives = own_copies([stage.objective for stage in named.values()], student, teacher)
     for stage, objective in zip(named.values(), objectives, strict=True):
         with _learning_only(student, stage.trainable):
-            Distiller(*sides, objective)  # what the last one lacks is found before the first
+            Distiller(
+                student, teacher, objective
+            )  # what the last one lacks is found before the first
     planned = {
         "epochs": sum(stage.epochs for stage in named.values()),
         "objective": "; then ".join(map(repr, objectives)),
@@ -163,7 +166,8 @@ def train_stages(
         for (name, stage), content in zip(named.items(), as_given, strict=True):
             (objective, own), *left = left
             with _learning_only(student, stage.trainable):
-                runs[name] = train_run(sides, objective, data, own, content, left)
+                both = student, teacher
+                runs[name] = train_run(both, objective, data, own, content, left)
         if folder is not None:
             save_student(student, folder.student)
     *earlier, last = runs.values()
