@@ -507,6 +507,8 @@ def test_a_recipe_of_a_table_needs_only_a_margin(tmp_path, monkeypatch):
     monkeypatch.setattr("tutelage.recipes.compress_recipe.TABLE_WIDTHS", ((16,), ()))
     result = CliRunner().invoke(app, ["compress", "small.yaml", "--json"])
     assert result.exit_code == 0, result.output
+    for text in ("timing 4 files", "Round 1: ", "against the teacher (at least ", "Chosen: "):
+        assert text in result.stderr
     found = json.loads(result.stdout[result.stdout.index("{") :])
     assert Path(found["file"]).is_file()
     assert Path(found["report"]).is_file()

@@ -54,11 +54,12 @@ def _read(recipe: Path, overrides: list[str] | None, trust: bool) -> Recipe:
     """
     from tutelage.recipes import Recipe  # noqa: PLC0415 - imports torch
 
-    log = logging.getLogger("tutelage.recipes")  # what was read of the data
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
-        log.propagate = False
+    # What was read of the data, and how a search goes on.
+    for log in map(logging.getLogger, ("tutelage.recipes", "tutelage.compression")):
+        log.setLevel(logging.INFO)
+        if not log.handlers:
+            log.addHandler(logging.StreamHandler())
+            log.propagate = False
     found = Recipe.from_file(recipe, overrides or (), trust=trust)
     code = found.code()
     begun = any((found.out / each / "recipe.yaml").exists() for each in _WITH_RECIPES)

@@ -23,7 +23,7 @@ from tutelage.signals import Batch
 from tutelage.studies.plan import student_for
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
 
-_LOG = logging.getLogger("tutelage")
+_LOG = logging.getLogger("tutelage.compression")
 _SIZES = (1, 32)
 FASTER = 1.1
 """By how much times must differ, since those of the same model do by nearly so much."""
@@ -114,6 +114,7 @@ def read_or_measure(
             return kept
     except (FileNotFoundError, ValidationError):
         pass
+    _LOG.info("Exporting and timing %d files and the teacher", len(candidates))
     found = measure(students, candidates, teacher, data)
     write_json(file, [asdict(found), given])
     return found

@@ -40,7 +40,7 @@ from tutelage.teachers import AnyTeacher, Stored
 from tutelage.training import Monitor, label
 from tutelage.training.monitor import as_monitor
 
-_LOG = logging.getLogger("tutelage")
+_LOG = logging.getLogger("tutelage.compression")
 _FIRST_STEPS = 500
 _FAR = 3.0  # standard errors
 _UNSEEN = -math.log(0.025)  # divided by N: what none of N examples may show of a difference, 97.5 %

@@ -16,7 +16,7 @@ from tutelage.layers.blocks import blocks
 from tutelage.layers.wrapper import unwrapped
 from tutelage.students import keep_layers, prune_vocabulary
 
-_LOG = logging.getLogger("tutelage")
+_LOG = logging.getLogger("tutelage.compression")
 
 TABLE_WIDTHS = ((256, 256), (128, 128), (64, 64), (32, 32), (16, 16), (16,), ())
 """Of the hidden layers of networks for tables; the last one is linear."""

@@ -14,9 +14,10 @@ from time import monotonic
 from tutelage.compression.candidates import FASTER, Measured
 from tutelage.errors import ModelError, NonFiniteError, TutelageError
 from tutelage.files import write_json
+from tutelage.reports.verdict import difference, shown
 from tutelage.results.record import Record
 
-_LOG = logging.getLogger("tutelage")
+_LOG = logging.getLogger("tutelage.compression")
 LONGER = 4
 """By what the steps of a candidate are multiplied in its next round."""
 Train = Callable[[Sequence[str], int, int], Record]
@@ -106,6 +107,7 @@ class Search:
                 "at least one student must train, got no finite loss or metric of any; give a "
                 "lower learning rate: training=tl.Training(optimizer=...)"
             ) from error
+        _LOG.info("Chosen: %s; proved by %d new trainings", self.chosen, self.confirmations)
         return self.chosen
 
     def _rounds(self, steps: int) -> None:
@@ -118,6 +120,7 @@ class Search:
                 for number, group in groupby(names, lambda name: self._next_steps(name, steps))
             ]
             for number, group in groups:
+                _LOG.info("Round %d: %s for %d steps", at + 1, "; ".join(group), number)
                 self._train(group, number)
             trained = [[number, *group] for number, group in groups]
             if at >= len(known) or known[at]["trained"] != trained:
@@ -197,17 +200,25 @@ class Search:
         return -self.margin - last.low > max(0.0, last.gain - before.gain)
 
     def _read(self, record: Record, steps: int) -> None:
+        metric, teacher = record.metric, record.teacher
+        if metric is None or teacher is None:  # then nothing was compared, which was refused
+            return
+        self.teacher = teacher.metrics[metric.name]
         against = {each.arm: each for each in record.against_teacher}
-        if record.teacher is not None and record.metric is not None:
-            self.teacher = record.teacher.metrics[record.metric.name]
         for arm in (each for each in record.arms if each.name in self.costs):
-            trial, metric = arm.trials[0], record.metric
-            value = math.nan if metric is None else trial.metrics[metric.name]
-            found = against[arm.name]
-            gain = found.differences[0]
+            trial, found = arm.trials[0], against[arm.name]
+            value, gain = trial.metrics[metric.name], found.differences[0]
             low = -math.inf if found.interval is None else found.interval.low
             score = Score(value, gain, low, steps, trial.seconds)
             self.scores.setdefault(arm.name, []).append(score)
+            _LOG.info(
+                "%s: %s, %s against the teacher (at least %s); %.3g ms as exported",
+                arm.name,
+                shown(value, metric),
+                difference(gain, metric),
+                difference(low, metric) if math.isfinite(low) else "unknown",
+                1e3 * self.costs[arm.name].seconds,
+            )
 
     def _affordable(self, names: Sequence[str]) -> bool:
         """Tell whether a longer round, and the confirmation after it, fit into what is left."""
