@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import (
-    ConstantLR,
     ExponentialLR,
     LambdaLR,
     MultiStepLR,
@@ -74,9 +73,9 @@ def falling(gamma):
     return lambda optimizer, steps: torch.optim.lr_scheduler.StepLR(optimizer, steps, gamma)
 
 
-def two_phases(gamma):
+def two_phases(steps):
     def make(optimizer):
-        phases = ConstantLR(optimizer), ExponentialLR(optimizer, gamma)
+        phases = warmed(steps)(optimizer), ExponentialLR(optimizer, 0.9)
         return SequentialLR(optimizer, [*phases], milestones=[1])
 
     return make
@@ -158,8 +157,8 @@ PAIRS = {
     "scheduler.milestones.1: 1 → None": [
         {"scheduler": partial(MultiStepLR, milestones=[each])} for each in (1, 2)
     ],
-    "scheduler._schedulers.1.gamma: 0.5 → 0.2": [
-        {"scheduler": two_phases(by)} for by in (0.5, 0.2)
+    "scheduler._schedulers.0.lr_lambdas.0.warmup: 2 → 3": [
+        {"scheduler": two_phases(by)} for by in (2, 3)
     ],
     "scheduler.lr_lambdas.0.warmup: 1 → 2": [{"scheduler": warmed(by)} for by in (1, 2)],
     "student: ": [{"student": Residual(1.0)}, {"student": Residual(2.0)}],
@@ -256,6 +255,28 @@ def test_another_process_is_the_same_run_whatever_its_code_reads(tmp_path):
     script.write_text(PROGRAM.format(by="0.1", name="'d'"))
     assert Child(script, [out], errors).wait() != 0
     assert "objective.names.2: 'c' → 'd'" in errors.read_text()
+
+
+class Experiment:
+    """Keeps the model whose scheduler it makes."""
+
+    def __init__(self):
+        self.model = nn.Linear(6, 3)
+
+    def scheduler(self, optimizer):
+        return LambdaLR(optimizer, self.factor)
+
+    def factor(self, step):
+        return 0.5**step
+
+
+def test_a_scheduler_may_be_made_by_what_keeps_the_student(tmp_path):
+    found = []
+    for _ in range(2):
+        experiment = Experiment()
+        settings = {"student": experiment.model, "scheduler": experiment.scheduler}
+        found.append(distill(tmp_path, **settings).history)
+    assert found[0] == found[1]
 
 
 def test_a_function_may_refer_to_the_student(tmp_path):

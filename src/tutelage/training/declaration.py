@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict
         "train": {**sizes["train"], "content": declared_data(train)},
         "val": None if val is None else {**sizes["val"], "content": declared_data(val)},
         "optimizer": {"of": type(setup.optimizer).__name__, "groups": declared(_groups(setup))},
-        "scheduler": None if setup.scheduler is None else _declared_scheduler(setup),
+        "scheduler": None if setup.scheduler is None else declared(_state(setup.scheduler)),
         "monitor": declared(settings.monitor),
     }
     used = _reset_and_declare(setup)
@@ -89,14 +90,15 @@ def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict
     }
 
 
-def _declared_scheduler(setup: Setup) -> Any:
-    """Return what makes the scheduler, and its state before the first step."""
-    scheduler: Any = setup.scheduler
-    found = {"of": type(scheduler).__name__, "made_by": setup.settings.scheduler}
-    found |= scheduler.state_dict()
-    if "lr_lambdas" in found:  # a state holds their attributes alone, of a partial none
-        found["lr_lambdas"] = scheduler.lr_lambdas
-    return declared(found)
+def _state(scheduler: Any) -> dict[str, Any]:
+    """Return a scheduler's class and its state before the first step, with those inside it."""
+    found = {"of": type(scheduler).__name__} | scheduler.state_dict()
+    if "lr_lambdas" in found:  # of which a state has no arguments of a partial
+        pairs = zip(scheduler.lr_lambdas, found["lr_lambdas"], strict=True)
+        found["lr_lambdas"] = [each if isinstance(each, partial) else own for each, own in pairs]
+    if "_schedulers" in found:  # one after another, or at once
+        found["_schedulers"] = [_state(each) for each in scheduler._schedulers]  # noqa: SLF001
+    return found
 
 
 def note_use(setup: Setup, run: dict[str, Any]) -> None:
