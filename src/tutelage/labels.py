@@ -13,7 +13,7 @@ UNLABELLED = -100
 """The label of an example without one, in classification (in regression it is NaN)."""
 
 
-def known(labels: Tensor) -> Tensor:
+def is_known(labels: Tensor) -> Tensor:
     """Return which labels are known, of the shape of the labels."""
     if labels.is_floating_point():
         return ~labels.isnan()
@@ -25,7 +25,7 @@ def known_at(labels: Tensor, shape: torch.Size) -> Tensor | None:
 
     Floats may have several values at each position, last or second.
     """
-    found = known(labels)
+    found = is_known(labels)
     if found.shape == shape:
         return found
     if found.ndim == len(shape) + 1 and labels.is_floating_point():
@@ -55,7 +55,7 @@ class Mixture:
 
     def known(self, own: Tensor) -> Tensor:
         """Return which examples have all labels, `[batch]`; `own` tells which have their own."""
-        partner = by_example(known(self.labels))
+        partner = by_example(is_known(self.labels))
         return (own | (self.fraction == 0)) & (partner | (self.fraction == 1))
 
     def __getitem__(self, rows: slice | Tensor) -> Mixture:

@@ -19,7 +19,7 @@ from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
 from tutelage.labels import UNLABELLED as UNLABELLED
-from tutelage.labels import Mixture, by_example, known, known_at
+from tutelage.labels import Mixture, by_example, is_known, known_at
 from tutelage.nested import (
     PerExample,
     batch_size,
@@ -173,7 +173,7 @@ class Batch:
                 "a batch must have a tensor of labels to tell which of them are known, got "
                 f"{'none' if self.labels is None else describe(self.labels)}; give some"
             )
-        found = known(self.labels)
+        found = is_known(self.labels)
         if self.row_mask is not None and self.rows is None:
             placed = known_at(self.labels, self.row_mask.shape)
             found = found if placed is None else placed & self.row_mask

@@ -16,7 +16,7 @@ from tutelage._checks import fraction, integer, not_negative
 from tutelage.data import as_source
 from tutelage.errors import ArgumentError, DataError, ModelError
 from tutelage.evaluation.evaluate import evaluate
-from tutelage.labels import known
+from tutelage.labels import is_known
 from tutelage.layers import evaluating
 from tutelage.tasks.token_scores import BATCH_OF_TEXTS, TokenScores, unknown_labels
 from tutelage.teachers import AnyTeacher, Teacher, as_teacher
@@ -250,7 +250,7 @@ def _mean_nll(
 ) -> float:
     """Return the mean of −log p over all tokens with a label."""
     found, labels = _scores(model, None, data, batch_size, asked_as)
-    counted = known(labels) if isinstance(labels, Tensor) else None
+    counted = is_known(labels) if isinstance(labels, Tensor) else None
     if counted is None or not bool(counted.any()):
         raise DataError("`data` must have tokens with a label, got none; give texts")
     reason = "" if isinstance(model, nn.Module) else unknown_labels(found, labels)

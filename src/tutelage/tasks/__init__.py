@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError
-from tutelage.labels import known
+from tutelage.labels import is_known
 from tutelage.nested import describe
 from tutelage.objectives import Objective
 from tutelage.tasks.binary import Binary, are_multi_hot, has_label_for_each_output
@@ -65,7 +65,7 @@ def task_of(objective: Objective, outputs: Outputs) -> Task:
     if (
         objective.output_kind == "classes"
         and labels is not None
-        and bool(known(labels).any())
+        and bool(is_known(labels).any())
         and (binary or are_multi_hot(outputs.student, labels))
     ):
         raise DataError(
@@ -124,7 +124,7 @@ def with_companions(names: Collection[str], objective: Objective) -> set[str]:
 
 
 def _by_labels(labels: Tensor) -> Task:
-    values = labels[known(labels)]
+    values = labels[is_known(labels)]
     binary = len(values) > 0 and bool(((values == 0) | (values == 1)).all())
     if not labels.is_floating_point():  # several numbers of an example may also be tags of tokens
         return TASKS["binary" if binary and labels.ndim == 2 else "classes"]  # noqa: PLR2004

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tutelage.labels import known as known_of
+from tutelage.labels import is_known
 from tutelage.objectives import BinaryLabels, Objective, binary_targets
 from tutelage.objectives._binary import known_labels
 from tutelage.tasks.calibration import reliability
@@ -176,7 +176,7 @@ class Binary(Task):
         logits, labels = outputs.student, outputs.labels
         if logits is None or not isinstance(labels, Tensor):
             return False
-        known = labels[known_of(labels)]
+        known = labels[is_known(labels)]
         answers = len(known) > 0 and bool(((known == 0) | (known == 1)).all())
         return answers and bool(logits.isfinite().all())
 

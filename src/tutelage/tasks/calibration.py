@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tutelage._checks import integer
 from tutelage.errors import DataError, NonFiniteError
-from tutelage.labels import known
+from tutelage.labels import is_known
 from tutelage.nested import describe
 from tutelage.objectives._binary import known_labels
 from tutelage.signals import UNLABELLED
@@ -275,7 +275,7 @@ def _check_finite(logits: Tensor) -> None:
 
 def _some(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return outputs and labels, of many the same random sample of the labelled ones."""
-    positions = known(labels).nonzero()
+    positions = is_known(labels).nonzero()
     if labels.shape != output.shape[:1] or len(positions) <= _MOST_EXAMPLES:
         return output, labels
     drawn = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))

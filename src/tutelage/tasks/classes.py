@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tutelage._checks import positive
 from tutelage.errors import ArgumentError, DataError
-from tutelage.labels import known as known_of
+from tutelage.labels import is_known
 from tutelage.nested import describe
 from tutelage.objectives import HardLabels, Objective, soft_targets
 from tutelage.tasks.calibration import (
@@ -117,7 +117,7 @@ class Classes(Task):
         if name != "accuracy" or not self._has_ids(outputs):
             return None
         check_class_ids(outputs.labels, student.shape[1])
-        known = known_of(outputs.labels)
+        known = is_known(outputs.labels)
         return known.nonzero().ravel(), _correct(student, outputs.labels)[known]
 
     def sums(self, name: str, outputs: Outputs) -> tuple[Tensor, Tensor] | None:
@@ -166,7 +166,7 @@ class Classes(Task):
         ):
             return
         labels = outputs.labels if among is None else outputs.labels[torch.as_tensor(among)]
-        ids, counts = labels[known_of(labels)].unique(return_counts=True)
+        ids, counts = labels[is_known(labels)].unique(return_counts=True)
         for name in ids[counts.argsort(stable=True)].tolist():
             own = (outputs.labels == name).nonzero().ravel()
             own = own if among is None else own[torch.isin(own, torch.as_tensor(among))]
@@ -219,7 +219,7 @@ def accuracy(output: Tensor, labels: Tensor) -> float:
             f"labels of logits {list(output.shape)} must be class ids [{len(output)}], got "
             f"{describe(labels)}; give one integer for each example"
         )
-    return _correct(output, labels)[known_of(labels)].mean().item()
+    return _correct(output, labels)[is_known(labels)].mean().item()
 
 
 def agreement(student: Tensor, teacher: Tensor) -> float:

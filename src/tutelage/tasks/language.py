@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, ModelError
-from tutelage.labels import known as known_of
+from tutelage.labels import is_known
 from tutelage.objectives import HardLabels, Objective, RowMean
 from tutelage.rows import Rows
 from tutelage.tasks.calibration import Calibration, binned
@@ -81,7 +81,7 @@ class Language(Task):
         pair = self._confidences(outputs)
         if pair is None or outputs.scores is None:
             return None
-        nll = outputs.scores.column("nll")[known_of(outputs.labels)].mean().item()
+        nll = outputs.scores.column("nll")[is_known(outputs.labels)].mean().item()
         return Calibration(nll, binned(*pair).error)
 
     def summarize(self, seeds: Sequence[Outputs]) -> Summary:
@@ -142,7 +142,7 @@ class Language(Task):
         scores, labels = outputs.scores, outputs.labels
         if scores is None or not isinstance(labels, Tensor):
             return None
-        known = known_of(labels)
+        known = is_known(labels)
         confidence, correct = scores.column("confidence")[known], scores.right(labels)[known]
         finite = len(correct) and bool((confidence + correct).isfinite().all())
         return (confidence, correct) if finite else None

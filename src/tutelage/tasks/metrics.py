@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, NonFiniteError, TutelageError, in_short
-from tutelage.labels import known as known_of
+from tutelage.labels import is_known
 from tutelage.nested import describe
 from tutelage.rows import Rows
 from tutelage.signals import UNLABELLED
@@ -166,7 +166,7 @@ def needs_logits(metrics: Mapping[str, Metric]) -> list[str]:
 
 def check_class_ids(labels: Tensor, classes: int) -> None:
     """Refuse class ids that are out of range; −100 marks an example without a label."""
-    known = labels[known_of(labels)]
+    known = labels[is_known(labels)]
     if len(known) and not (int(known.min()) >= 0 and int(known.max()) < classes):
         raise DataError(
             f"labels must lie from 0 to {classes - 1}, the classes of the output (or be "
@@ -177,7 +177,7 @@ def check_class_ids(labels: Tensor, classes: int) -> None:
 
 def check_numbers(output: Tensor, labels: Tensor) -> None:
     """Refuse a logit of NaN in a labelled row."""
-    if bool((output.isnan().any(dim=1) & known_of(labels).to(output.device)).any()):
+    if bool((output.isnan().any(dim=1) & is_known(labels).to(output.device)).any()):
         raise NonFiniteError(
             "logits of labelled rows must be numbers, got NaN; find out why the model diverged"
         )

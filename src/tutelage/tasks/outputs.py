@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tutelage.labels import by_example
-from tutelage.labels import known as known_of
+from tutelage.labels import by_example, is_known
 from tutelage.nested import index_rows
 from tutelage.objectives import Objective
 from tutelage.rows import Rows
@@ -85,7 +84,7 @@ class Outputs:
         if not isinstance(labels, Tensor):
             return None
         of_examples = self.rows is not None and len(labels) != len(self.rows)
-        return None if of_examples else by_example(known_of(labels))
+        return None if of_examples else by_example(is_known(labels))
 
     def __getitem__(self, examples: Sequence[int]) -> Outputs:
         """Return the outputs for some examples."""

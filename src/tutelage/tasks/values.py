@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
-from tutelage.labels import by_example
-from tutelage.labels import known as known_of
+from tutelage.labels import by_example, is_known
 from tutelage.nested import describe
 from tutelage.objectives import LabelRegression, Objective
 from tutelage.tasks.outputs import Outputs
@@ -67,13 +66,13 @@ class Values(Task):
             return None
         errors = (prediction.double() - labels.reshape(prediction.shape).double()).square()
         known = errors.flatten(1).isfinite().all(dim=1)
-        if bool(known.logical_xor(by_example(known_of(labels))).any()):
+        if bool(known.logical_xor(by_example(is_known(labels))).any()):
             return None  # a mean over values, not over examples
         return known.nonzero().ravel(), errors.flatten(1).mean(dim=1)[known]
 
     def _matches(self, prediction: Tensor, labels: object) -> bool:
         """Tell whether there is a label for each value, and at least one is known."""
-        if not isinstance(labels, Tensor) or not bool(by_example(known_of(labels)).any()):
+        if not isinstance(labels, Tensor) or not bool(by_example(is_known(labels)).any()):
             return False
         return len(labels) == len(prediction) and labels.numel() == prediction.numel()
 
@@ -114,7 +113,7 @@ def _compared(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             f"{describe(labels)}; give both in one shape"
         )
     labels = labels.reshape(output.shape)
-    return known_of(labels), output.double() - labels.double(), labels.double()
+    return is_known(labels), output.double() - labels.double(), labels.double()
 
 
 def _residuals(true: Tensor, predicted: Tensor) -> Residuals:
