@@ -18,7 +18,6 @@ from tutelage.aligned import AlignedTargets
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError, ModelError
 from tutelage.heads import HeadLogits
-from tutelage.labels import UNLABELLED as UNLABELLED
 from tutelage.labels import Mixture, by_example, is_known, known_at
 from tutelage.nested import (
     PerExample,

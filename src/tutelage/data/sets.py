@@ -14,8 +14,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from tutelage._checks import by_name
 from tutelage.errors import ArgumentError, DataError
+from tutelage.labels import UNLABELLED
 from tutelage.nested import BESIDE, DomainExample, describe, label_key, with_parts
-from tutelage.signals import UNLABELLED
 
 
 def as_dataset(name: str, data: Any) -> Any:

@@ -12,8 +12,9 @@ from torch.distributions import Beta
 
 from tutelage._checks import fraction, not_negative, positive
 from tutelage.errors import DataError
+from tutelage.labels import UNLABELLED
 from tutelage.nested import describe, first_tensor, leaves, named_tensors, on_tensors, versions
-from tutelage.signals import UNLABELLED, Batch, Mixture
+from tutelage.signals import Batch, Mixture
 
 Transform = Callable[[Batch], Batch]
 """Callable: batch → the batch for both teacher and student."""

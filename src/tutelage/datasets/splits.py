@@ -15,8 +15,8 @@ from tutelage.datasets.columns import Columns
 from tutelage.datasets.options import Kind
 from tutelage.datasets.table_inputs import TableInputs
 from tutelage.errors import DataError
+from tutelage.labels import UNLABELLED
 from tutelage.nested import DomainExample
-from tutelage.signals import UNLABELLED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from tutelage.datasets.columns import factorized
 from tutelage.datasets.content import Content, few
 from tutelage.datasets.options import DataOptions, Kind
 from tutelage.errors import ArgumentError, DataError, nearest, some_of
-from tutelage.signals import UNLABELLED
+from tutelage.labels import UNLABELLED
 
 if TYPE_CHECKING:
     import pandas as pd

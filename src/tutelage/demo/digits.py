@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import TensorDataset
 
 from tutelage.data import randomness
-from tutelage.signals import UNLABELLED
+from tutelage.labels import UNLABELLED
 from tutelage.training import Engine, fit
 from tutelage.training.notices import without_notices
 

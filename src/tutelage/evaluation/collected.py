@@ -17,10 +17,11 @@ from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError
 from tutelage.evaluation.segmentation import confusions
 from tutelage.heads import HeadLogits
+from tutelage.labels import UNLABELLED
 from tutelage.nested import joined, to_device
 from tutelage.positions import labels_by_row
 from tutelage.rows import Rows
-from tutelage.signals import UNLABELLED, Batch, Signals
+from tutelage.signals import Batch, Signals
 from tutelage.tasks import Outputs
 from tutelage.tasks.outputs import on_grid
 from tutelage.tasks.token_scores import TokenScores, token_scores

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError
+from tutelage.labels import UNLABELLED
 from tutelage.nested import describe
 from tutelage.rows import Rows
-from tutelage.signals import UNLABELLED
 from tutelage.tasks.metrics import MetricOfCounts, check_class_ids, check_numbers
 
 

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.errors import DataError
+from tutelage.labels import UNLABELLED
 from tutelage.layers.wrapper import unwrapped
 from tutelage.nested import describe
-from tutelage.signals import UNLABELLED, Batch
+from tutelage.signals import Batch
 
 _TABLE = 2  # dimensions of [batch, tokens]
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tutelage._checks import fraction, positive
 from tutelage.errors import DataError, ModelError
+from tutelage.labels import UNLABELLED
 from tutelage.nested import describe
 from tutelage.objectives._formula import Divergence, OutputObjective
 from tutelage.objectives._tensors import (
@@ -19,7 +20,6 @@ from tutelage.objectives._tensors import (
     value_check,
 )
 from tutelage.schedules import Schedule
-from tutelage.signals import UNLABELLED
 
 
 def binary_labels(

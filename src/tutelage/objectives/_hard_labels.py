@@ -6,10 +6,10 @@ from torch import Tensor
 
 from tutelage._checks import fraction
 from tutelage.errors import DataError, ModelError
+from tutelage.labels import UNLABELLED
 from tutelage.nested import describe
 from tutelage.objectives._formula import OutputObjective
 from tutelage.objectives._tensors import at_least_float32, check_several_classes, value_check
-from tutelage.signals import UNLABELLED
 
 
 def hard_labels(student: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -26,8 +26,8 @@ from tutelage.evaluation import (
     seeds_needed,
 )
 from tutelage.evaluation.intervals import numbered
+from tutelage.labels import UNLABELLED
 from tutelage.results.record import Comparison, PartDifference
-from tutelage.signals import UNLABELLED
 from tutelage.studies.score import Scorer
 from tutelage.tasks import Outputs
 from tutelage.tasks.metrics import STANDARD

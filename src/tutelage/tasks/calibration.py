@@ -16,10 +16,9 @@ from torch import Tensor
 
 from tutelage._checks import integer
 from tutelage.errors import DataError, NonFiniteError
-from tutelage.labels import is_known
+from tutelage.labels import UNLABELLED, is_known
 from tutelage.nested import describe
 from tutelage.objectives._binary import known_labels
-from tutelage.signals import UNLABELLED
 from tutelage.tasks.metrics import check_class_ids
 
 BINS = 15

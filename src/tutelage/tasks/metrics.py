@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 
 from tutelage.errors import ArgumentError, DataError, NonFiniteError, TutelageError, in_short
-from tutelage.labels import is_known
+from tutelage.labels import UNLABELLED, is_known
 from tutelage.nested import describe
 from tutelage.rows import Rows
-from tutelage.signals import UNLABELLED
 
 
 class Known(NamedTuple):

@@ -11,9 +11,9 @@ from torch import Tensor
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import DataError
 from tutelage.heads import HeadLogits, chunks_of_rows, pieces_of_rows
+from tutelage.labels import UNLABELLED
 from tutelage.nested import describe
 from tutelage.objectives._tensors import at_least_float32
-from tutelage.signals import UNLABELLED
 from tutelage.tasks.metrics import check_class_ids
 
 BATCH_OF_TEXTS = 8

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from tutelage.data import OnPolicy, randomness
 from tutelage.errors import ArgumentError, DataError, ModelError
+from tutelage.labels import UNLABELLED
 from tutelage.layers import evaluating
 from tutelage.layers.language import is_causal
 from tutelage.layers.wrapper import unwrapped
 from tutelage.nested import describe
 from tutelage.objectives import Objective
-from tutelage.signals import UNLABELLED, Batch
+from tutelage.signals import Batch
 
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 _TABLE = 2  # dimensions of [batch, tokens]
