@@ -170,7 +170,8 @@ class Batch:
         if not isinstance(self.labels, Tensor):
             raise DataError(
                 "a batch must have a tensor of labels to tell which of them are known, got "
-                f"{'none' if self.labels is None else describe(self.labels)}; give some"
+                f"{'none' if self.labels is None else describe(self.labels)}; give some, "
+                "as a tensor, which the collate function makes"
             )
         found = is_known(self.labels)
         if self.row_mask is not None and self.rows is None:

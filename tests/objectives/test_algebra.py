@@ -201,11 +201,13 @@ class TestValidExamples:
     def test_missing_labels_are_refused_with_the_way_out(self):
         with pytest.raises(DataError, match=r"learns from labels.*SoftTargets"):
             self.losses(None)
-        with pytest.raises(DataError, match=r"got a batch without any; yield .*-100 .*SoftTargets"):
+        with pytest.raises(
+            DataError, match=r"must be a tensor, got none; yield .*-100 .*SoftTargets"
+        ):
             HardLabels()(Signals(torch.zeros(3, 3)), Signals(), Batch(torch.zeros(3, 1)))
 
     def test_labels_that_are_no_tensor_are_refused(self):
-        with pytest.raises(DataError, match="labels must be a tensor, got list; let the collate"):
+        with pytest.raises(DataError, match=r"tensor of labels .* got .*; give some, as a tensor"):
             self.losses([0, 1, 2])
 
     def test_objectives_that_relate_examples_leave_a_batch_of_one_out(self):

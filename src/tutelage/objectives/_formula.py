@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from tutelage.errors import DataError
+from tutelage.nested import describe
 from tutelage.objectives._objective import Objective
 from tutelage.schedules import Schedule, positive_schedule
 from tutelage.signals import Batch, Signals
@@ -87,7 +88,14 @@ class OutputObjective(Formula):
         settings = self.settings(batch.progress)
         if not self.wants.labels:
             return self.formula(*outputs, **settings)
-        values = self.formula(*outputs, labels_of(batch), **settings)
+        if not isinstance(batch.labels, Tensor):
+            given = "none" if batch.labels is None else describe(batch.labels)
+            raise DataError(
+                f"{self} learns from labels, which must be a tensor, got {given}; yield (inputs, "
+                "labels) from the data set, mark single unlabelled examples by -100 (NaN for "
+                "values), or use an objective without labels, such as SoftTargets"
+            )
+        values = self.formula(*outputs, batch.labels, **settings)
         if batch.mixture is None or not self.reads_mixtures:
             return values
         fraction = batch.mixture.fraction.to(values.dtype)
@@ -107,19 +115,3 @@ class Divergence(OutputObjective):
         super().__init__()
         advice = "1 takes the probabilities as they are, 2 to 20 softens them"
         self.temperature = positive_schedule("temperature", temperature, advice)
-
-
-def labels_of(batch: Batch) -> Tensor:
-    """Return the labels of a batch, which must have some."""
-    if batch.labels is None:
-        raise DataError(
-            "an objective that learns from labels got a batch without any; yield (inputs, labels) "
-            "from the data set, mark single unlabelled examples by -100 (NaN for values), or use "
-            "an objective without labels, such as SoftTargets"
-        )
-    if not isinstance(batch.labels, Tensor):
-        raise DataError(
-            f"labels must be a tensor, got {type(batch.labels).__name__}; "
-            "let the collate function make one"
-        )
-    return batch.labels

@@ -6,7 +6,7 @@ import copy
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from inspect import Parameter, signature
 from itertools import chain, count
@@ -81,7 +81,10 @@ class Objective(nn.Module):
     """
 
     in_parts: bool = False
-    """Whether it can be computed from `HeadLogits` by `row_parts`, though rows depend on others."""
+    """Whether `row_parts` and `joined` compute it from `HeadLogits`.
+
+    Its rows depend on each other, its parts do not.
+    """
 
     weight_by_rows: bool = False
     """Whether examples weigh by the number of their rows; see `RowMean`."""
@@ -181,12 +184,11 @@ class Objective(nn.Module):
 
     def terms(self) -> tuple[Term, ...]:
         """Return the terms: the objective itself, with weight 1."""
-        return (Term(_term_name(type(self).__name__), Constant(1.0), self),)
+        return (Term(term_name(type(self).__name__), Constant(1.0), self),)
 
     def __mul__(self, weight: float | Schedule) -> WeightedSum:
         """Weigh the objective by a number or a schedule of zero or more."""
-        factor = weight_schedule(weight)
-        return WeightedSum([(_times(factor, term.weight), term.objective) for term in self.terms()])
+        return WeightedSum([(weight, self)])
 
     __rmul__ = __mul__
 
@@ -194,8 +196,7 @@ class Objective(nn.Module):
         """Join two objectives into a weighted sum."""
         if not isinstance(other, Objective):
             return NotImplemented
-        both = (*self.terms(), *other.terms())
-        return WeightedSum([(term.weight, term.objective) for term in both])
+        return WeightedSum([(1.0, self), (1.0, other)])
 
     def __radd__(self, other: object) -> Objective:
         """Let `sum` begin with its 0."""
@@ -262,8 +263,13 @@ class WeightedSum(Objective):
         super().__init__()
         if not weighted:
             raise ArgumentError("a weighted sum must have at least one objective, got none")
-        self.weights = tuple(weight_schedule(weight) for weight, _ in weighted)
-        self.objectives = nn.ModuleList(objective for _, objective in weighted)
+        flat = [
+            (_times(weight_schedule(weight), term.weight), term.objective)
+            for weight, objective in weighted
+            for term in objective.terms()
+        ]
+        self.weights = tuple(weight for weight, _ in flat)
+        self.objectives = nn.ModuleList(objective for _, objective in flat)
         _check_kinds(self.terms())
 
     @property
@@ -310,15 +316,9 @@ class WeightedSum(Objective):
 
     def terms(self) -> tuple[Term, ...]:
         """Return the terms; a repeated name gets a number: `soft_targets_2`."""
-        leaves = [
-            Term(inner.name, _times(weight, inner.weight), inner.objective)
-            for weight, objective in zip(self.weights, self.objectives, strict=True)
-            for inner in cast("Objective", objective).terms()
-        ]
-        return tuple(
-            Term(name, leaf.weight, leaf.objective)
-            for name, leaf in zip(_unique([leaf.name for leaf in leaves]), leaves, strict=True)
-        )
+        objectives = [cast("Objective", each) for each in self.objectives]
+        names = _unique([each.terms()[0].name for each in objectives])
+        return tuple(map(Term, names, self.weights, objectives))
 
     def __repr__(self) -> str:
         return " + ".join(f"{term.weight} * {term.objective}" for term in self.terms())
@@ -385,11 +385,6 @@ def _check_kinds(terms: tuple[Term, ...]) -> None:
         )
 
 
-def renamed(terms: tuple[Term, ...], name: str) -> tuple[Term, ...]:
-    """Return terms under a name of their own in the logs."""
-    return tuple(replace(each, name=_term_name(name)) for each in terms)
-
-
 def _times(first: Schedule, second: Schedule) -> Schedule:
     """Multiply two weights; the product of constants is a constant."""
     for one, other in ((first, second), (second, first)):
@@ -412,10 +407,10 @@ def _shown(argument: Parameter, value: object) -> str:
     return f"{name}={f'{value:g}' if isinstance(value, float) else repr(value)}"
 
 
-def _term_name(class_name: str) -> str:
+def term_name(class_name: str) -> str:
     """Return a class's name in snake case, acronyms unsplit, other than the logs' own names.
 
-    >>> [_term_name(each) for each in ("HardLabels", "DKD", "VkD", "MiniLMv2", "Loss")]
+    >>> [term_name(each) for each in ("HardLabels", "DKD", "VkD", "MiniLMv2", "Loss")]
     ['hard_labels', 'dkd', 'vkd', 'minilmv2', 'loss_term']
     """
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from tutelage.errors import ModelError
 from tutelage.layers.student import returned_loss
-from tutelage.objectives._objective import Objective, Term, renamed
+from tutelage.objectives._objective import Objective, Term, term_name
 from tutelage.objectives._tensors import at_least_float32
 from tutelage.signals import Batch, Signals
 from tutelage.wants import Fields, Wants
@@ -66,16 +67,12 @@ class OwnLoss(Objective):
     ) -> None:
         super().__init__()
         self.loss, self.part = loss, part
-
-    @property
-    def wants(self) -> Wants:  # pyright: ignore[reportIncompatibleVariableOverride] - computed
-        """The student's own loss."""
-        return Wants(student=Fields(loss=self.loss or returned_loss))
+        self.wants = Wants(student=Fields(loss=loss or returned_loss))
 
     def terms(self) -> tuple[Term, ...]:
         """Return the term, named after its part."""
-        terms = super().terms()
-        return terms if self.part is None else renamed(terms, self.part)
+        [term] = super().terms()
+        return (term if self.part is None else replace(term, name=term_name(self.part)),)
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
         """Return the loss, `[batch]`.

@@ -12,7 +12,6 @@ from torch import Tensor
 from tutelage.errors import ArgumentError, DataError
 from tutelage.heads import HeadLogits
 from tutelage.nested import LABEL_KEYS, describe, device_of, versions
-from tutelage.objectives._formula import labels_of
 from tutelage.objectives._from_head import values_from_head
 from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._tensors import can_sync
@@ -37,26 +36,18 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
             "tl.Batch(inputs, labels), or tl.Batch.of(what the loader yields)"
         )
     examples = len(batch)
-    reading, rows = [], False  # in one loop: this is done in every step
-    for term in terms:
-        rows = rows or term.objective.weight_by_rows
-        if term.objective.wants.labels:
-            reading.append(term)
+    reading = [term for term in terms if term.objective.wants.labels]
     labelled = _labelled(reading, batch) if reading else None
     answered = None if batch.row_mask is None else batch.row_mask.flatten(1).any(dim=1)
-    if labelled is None and answered is None and examples != 1 and not rows:
-        return examples, (None,) * len(terms)
-    masks = []
-    for term in terms:
-        wants = term.objective.wants
-        if term.objective.weight_by_rows:
-            masks.append(_numbers_of_rows(term.objective, batch))
-            continue
-        masks.append(labelled if wants.labels else answered if wants.student.output else None)
-    if examples == 1:
-        none = torch.zeros(1, dtype=torch.bool, device=device_of(batch.inputs))
-        related = [term.objective.relates_examples for term in terms]
-        masks = [none if each else mask for each, mask in zip(related, masks, strict=True)]
+    masks: list[Tensor | None] = []
+    for objective in (term.objective for term in terms):
+        wants = objective.wants
+        mask = labelled if wants.labels else answered if wants.student.output else None
+        if objective.weight_by_rows:
+            mask = _numbers_of_rows(objective, batch)
+        if examples == 1 and objective.relates_examples:
+            mask = torch.zeros(1, dtype=torch.bool, device=device_of(batch.inputs))
+        masks.append(mask)
     return examples, masks
 
 
@@ -207,8 +198,6 @@ def _labelled(reading: Sequence[Term], batch: Batch) -> Tensor | None:
             "tl.data.labelled(dataset, labels='key'), or use an objective without labels, such as "
             "SoftTargets"
         )
-    if not isinstance(batch.labels, Tensor):
-        labels_of(batch)  # which raises
     if batch.mixture is not None:
         for term in reading:
             if not term.objective.reads_mixtures:
