@@ -124,7 +124,7 @@ def known_labels(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def or_nan(target: Tensor) -> Tensor:
-    """Replace what is not in [0, 1] by NaN, so that the loss is NaN where no value is checked."""
+    """Replace what is not in [0, 1] by NaN, as the loss is then: devices check no values."""
     return torch.where((target >= 0) & (target <= 1), target, torch.nan)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -44,6 +45,71 @@ def with_heads(objective: Objective, least: int | None) -> Wants:
     return Wants(student, teacher, wants.labels)
 
 
+def values_from_head(
+    objectives: Sequence[Objective],
+    student: Signals,
+    teacher: Signals,
+    batch: Batch,
+    loss_of: Callable[[int, Tensor], Tensor] | None = None,
+) -> dict[int, Tensor]:
+    """Return the values, `[rows]`, of those objectives that allow it, by their numbers.
+
+    There are none where the student's logits are whole.
+
+    All of them share the chunks of the student's logits. Where `loss_of` is known, and no objective
+    is `in_parts`, these are made once, for values and gradients. One that is in parts is no linear
+    function of the first of these, whose values therefore take a pass before.
+
+    Args:
+        objectives: Those of the terms.
+        student: The student's signals.
+        teacher: The teacher's.
+        batch: With the labels of rows.
+        loss_of: What an objective, by its number, adds to the loss, of its values: linear.
+    """
+    head = student.output
+    chosen = {number: each for number, each in enumerate(objectives)
+              if each.rowwise or each.in_parts}  # fmt: skip
+    if not chosen or not isinstance(head, HeadLogits):
+        return {}
+    parts = {number: each.row_parts(student, teacher) for number, each in chosen.items()}
+    every = list(dict.fromkeys(chain.from_iterable(parts.values())))
+
+    def joined(values: Sequence[Tensor]) -> dict[int, Tensor]:
+        found = dict(zip(every, values, strict=True))
+        return {
+            number: each.joined([found[part] for part in parts[number]], teacher, batch)
+            for number, each in chosen.items()
+        }
+
+    slopes = None
+    if loss_of is not None and _gradients_at_once(head):
+        firsts = [parts[number][0] for number, each in chosen.items() if each.in_parts]
+        values = _known(every, list(dict.fromkeys(firsts)), head, teacher, batch).requires_grad_()
+        losses = [loss_of(number, each) for number, each in joined(values.unbind()).items()]
+        [slopes] = torch.autograd.grad(torch.stack(losses).sum(), values)
+    return joined(chunked_values(every, head, teacher, batch, slopes))
+
+
+def _known(
+    every: Sequence[Objective],
+    firsts: Sequence[Objective],
+    head: HeadLogits,
+    teacher: Signals,
+    batch: Batch,
+) -> Tensor:
+    """Return the values of some parts, `[parts, rows]`; those of the others are 0."""
+    dtype = torch.promote_types(head.hidden.dtype, torch.float32)
+    values = torch.zeros((len(every), len(head)), dtype=dtype, device=head.device)
+    if firsts:
+        if isinstance(teacher.output, AlignedTargets):
+            teacher = replace(teacher, output=teacher.output.without_logits())
+        with torch.no_grad():
+            found = torch.stack(chunked_values(firsts, head, teacher, batch))
+        values[[every.index(each) for each in firsts]] = found.to(dtype)
+    return values
+
+
 def chunked_values(
     objectives: Sequence[Objective],
     student: HeadLogits,
@@ -72,7 +138,7 @@ def chunked_values(
     targets = output.detached().as_computed() if isinstance(output, HeadLogits) else output
 
     def losses(logits: Tensor, theirs: Any, rows: slice) -> Tensor:
-        own = _part(batch, rows)
+        own = _batch_of(batch, rows)
         found = [each(Signals(logits), Signals(theirs), own) for each in objectives]
         for objective, values in zip(objectives, found, strict=True):
             if getattr(values, "shape", None) != logits.shape[:1]:
@@ -88,7 +154,7 @@ def chunked_values(
     return list(values.unbind())
 
 
-def gradients_at_once(student: HeadLogits) -> bool:
+def _gradients_at_once(student: HeadLogits) -> bool:
     """Whether gradients are made together with the values, where `slopes` are known."""
     if not (torch.is_grad_enabled() and student.requires_grad and len(student)):
         return False
@@ -131,7 +197,7 @@ class _Losses:
     ) -> tuple[Tensor, Tensor]:
         """Return the losses of some rows, and with `slopes` the gradient of the layer's output."""
         part, found = head[chunk], []
-        raw, theirs = part.raw(), self._part(chunk)
+        raw, theirs = part.raw(), self._targets_of(chunk)
         for rows in list(pieces_of_rows(part.shape, part.device)) or [slice(0, 0)]:
             whole = slice(chunk.start + rows.start, chunk.start + rows.stop)
             target: Any = None if theirs is None else theirs[rows]
@@ -146,7 +212,7 @@ class _Losses:
                 raw[rows] = slope  # in place, which takes no more memory: the logits have served
         return torch.cat(found, dim=1), raw
 
-    def _part(self, rows: slice) -> Any:
+    def _targets_of(self, rows: slice) -> Any:
         """Return the teacher's output for some rows; of a head, what its layer returns."""
         if self.targets is None:
             return None
@@ -252,7 +318,7 @@ class _Gradients:
         )
 
 
-def _part(batch: Batch, rows: slice) -> Batch:
+def _batch_of(batch: Batch, rows: slice) -> Batch:
     """Return the batch with the labels of some of its rows."""
     if batch.rows is None:
         return batch[rows]

@@ -12,7 +12,7 @@ from torch import Tensor
 from tutelage.errors import ArgumentError, DataError
 from tutelage.heads import HeadLogits
 from tutelage.nested import LABEL_KEYS, describe, device_of, versions
-from tutelage.objectives._from_head import values_from_head
+from tutelage.objectives._by_chunk import values_from_head
 from tutelage.objectives._objective import Objective, Term
 from tutelage.objectives._tensors import can_sync
 from tutelage.positions import labels_by_row, rows_of, same_rows
