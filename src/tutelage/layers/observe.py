@@ -164,12 +164,12 @@ def output_of(result: Any, side: str) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim == 0:
         parts = result if isinstance(result, Mapping) else {}
         tensors = [key for key, value in parts.items() if isinstance(value, Tensor) and value.ndim]
-        advice = "wrap it in a module that does"
+        remedy = "wrap it in a module that does"
         if tensors:
             names = " or ".join(f'tl.layers.Output(model, "{key}")' for key in tensors)
-            advice = f"choose the output: {names}, or a function in place of the name"
+            remedy = f"choose the output: {names}, or a function in place of the name"
         raise ModelError(
             f"the {side} must return a tensor [batch, …], a tuple of it and no other, or an "
-            f"object or dict with `logits`, got {describe(result)}; {advice}"
+            f"object or dict with `logits`, got {describe(result)}; {remedy}"
         )
     return output.unsqueeze(1) if output.ndim == 1 else output

@@ -11,7 +11,7 @@ from tutelage._checks import fraction, positive
 from tutelage.errors import DataError, ModelError
 from tutelage.labels import UNLABELLED
 from tutelage.nested import describe
-from tutelage.objectives._formula import Divergence, OutputObjective
+from tutelage.objectives._formula import OutputObjective, Tempered
 from tutelage.objectives._tensors import (
     at_least_float32,
     kl_terms,
@@ -186,7 +186,7 @@ def binary_targets(student: Tensor, teacher: Tensor, temperature: float = 2.0) -
     return mean_of_rows(yes + no) * temperature**2
 
 
-class BinaryTargets(Divergence):
+class BinaryTargets(Tempered):
     """T² · KL between the teacher's and the student's probabilities of each binary label.
 
     For outputs that are one logit for each of several labels (multi-label classification) or a

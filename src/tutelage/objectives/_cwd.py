@@ -53,6 +53,18 @@ def cwd(
     return kl_divergence(log_q, log_p).mean(dim=1) * temperature**2
 
 
+def unbiased_projector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """Return `layers.resolution.projector` without its bias.
+
+    >>> unbiased_projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
+    Linear(in_features=3, out_features=4, bias=False)
+    """
+    made = projector(student, teacher)
+    if isinstance(made, (nn.Linear, nn.Conv2d)):
+        made.register_parameter("bias", None)
+    return made
+
+
 class CWD(LayerObjective):
     """Channel-wise distillation: where each channel is active, as a distribution over positions.
 
@@ -67,7 +79,7 @@ class CWD(LayerObjective):
     Args:
         layer_map: As in `LayerObjective`; it must be given.
         temperature: T > 0, a number or a schedule over training.
-        projector: As in `FeatureMatch`; None for the above.
+        projector: As in `FeatureMatch`.
 
     Shape:
         Features `[batch, channels, height, width]` or `[batch, tokens, channels]`.
@@ -86,23 +98,11 @@ class CWD(LayerObjective):
         self,
         layer_map: Mapping[str, str],
         temperature: float | Schedule = 4.0,
-        projector: MakeProjector | None = None,
+        projector: MakeProjector = unbiased_projector,
     ) -> None:
-        super().__init__(layer_map, projector or unbiased_projector)
+        super().__init__(layer_map, projector)
         advice = "4 is usual; the higher, the more of the positions count"
         self.temperature = positive_schedule("temperature", temperature, advice)
-
-
-def unbiased_projector(student: Tensor, teacher: Tensor) -> nn.Module:
-    """Return `layers.resolution.projector` without its bias.
-
-    >>> unbiased_projector(torch.zeros(2, 5, 3), torch.zeros(2, 5, 4))
-    Linear(in_features=3, out_features=4, bias=False)
-    """
-    made = projector(student, teacher)
-    if isinstance(made, (nn.Linear, nn.Conv2d)):
-        made.register_parameter("bias", None)
-    return made
 
 
 def _log_softmax(feature: Tensor, temperature: float, mask: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._formula import Divergence
+from tutelage.objectives._formula import Tempered
 from tutelage.objectives._tensors import at_least_float32, can_sync, directions, same_classes
 from tutelage.schedules import Schedule
 
@@ -58,7 +58,7 @@ def dist(
     return (beta * rows + gamma * columns.mean()) * temperature**2
 
 
-class DIST(Divergence):
+class DIST(Tempered):
     """Distillation from a stronger teacher: Pearson correlation between and within classes.
 
     Huang, You, Wang, Qian and Xu 2022, "Knowledge Distillation from A Stronger Teacher",

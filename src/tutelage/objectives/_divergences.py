@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage._checks import inner_fraction
-from tutelage.objectives._formula import Divergence
+from tutelage.objectives._formula import Tempered
 from tutelage.objectives._soft_targets import Targets, log_probabilities
 from tutelage.schedules import Schedule
 
@@ -47,7 +47,7 @@ def reverse_kl(student: Tensor, teacher: Targets, temperature: float = 1.0) -> T
     return divergence(log_q, log_p) * temperature**2
 
 
-class ReverseKL(Divergence):
+class ReverseKL(Tempered):
     """Reverse KL: T² · KL of the student's probabilities from the teacher's, mode-seeking.
 
     Gu, Dong, Wei and Huang 2024, "MiniLLM: Knowledge Distillation of Large Language Models",
@@ -89,7 +89,7 @@ def jensen_shannon(
     return parts * temperature**2
 
 
-class JensenShannon(Divergence):
+class JensenShannon(Tempered):
     """Generalised Jensen–Shannon divergence, between forward and reverse KL.
 
     Agarwal, Vieillard, Zhou, Stanczyk, Ramos, Geist and Bachem 2024, "On-Policy Distillation of
@@ -161,7 +161,7 @@ def skew_reverse_kl(
     return divergence(log_q, log_mixture(log_q, log_p, alpha)) * temperature**2
 
 
-class SkewKL(Divergence):
+class SkewKL(Tempered):
     """Skewed KL: T² · KL of the teacher's probabilities from a mixture with the student's.
 
     Ko, Kim, Chen and Yun 2024, "DistiLLM: Towards Streamlined Distillation for Large Language
@@ -219,7 +219,7 @@ def total_variation(student: Tensor, teacher: Targets, temperature: float = 1.0)
     return (log_p.exp() - log_q.exp()).abs().sum(dim=1) / 2
 
 
-class TotalVariation(Divergence):
+class TotalVariation(Tempered):
     """Total variation distance: how often speculative decoding rejects the student's token.
 
     Formula: `tutelage.objectives.total_variation`. As a training loss for language models: Wen, Li,

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._formula import Divergence
+from tutelage.objectives._formula import Tempered
 from tutelage.objectives._hard_labels import columns_of, without_true
 from tutelage.objectives._tensors import at_least_float32, kl_divergence, same_classes
 from tutelage.schedules import Schedule
@@ -50,7 +50,7 @@ def dkd(
     return torch.where(known, (alpha * true + beta * others) * temperature**2, 0.0)
 
 
-class DKD(Divergence):
+class DKD(Tempered):
     """Decoupled knowledge distillation: the true class and the other classes, each weighted.
 
     Zhao, Cui, Song, Qiu and Liang 2022, "Decoupled Knowledge Distillation",

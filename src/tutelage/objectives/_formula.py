@@ -103,8 +103,8 @@ class OutputObjective(Formula):
         return (fraction * values + (1 - fraction) * partner).where(batch.labelled(), 0)
 
 
-class Divergence(OutputObjective):
-    """A divergence of the two sides' probabilities at temperature T.
+class Tempered(OutputObjective):
+    """A formula of both sides' outputs at a temperature T.
 
     Args:
         temperature: T > 0, a number or a schedule over training. 1 compares the probabilities as

@@ -131,12 +131,12 @@ def _with_tokens(
 ) -> Batch:
     """Return the batch with the mask of tokens that the models have made from texts themselves."""
     ours, theirs = student.tokens, teacher.tokens
-    sizes = [list(each.shape) for each in (ours, theirs) if each is not None]
+    shapes = [list(each.shape) for each in (ours, theirs) if each is not None]
     of_tokens = any(each.ndim == _TOKENS for pair in pairs for each in pair)
-    if of_tokens and len(sizes) == 2 and sizes[0] != sizes[1]:  # noqa: PLR2004 - both sides
+    if of_tokens and len(shapes) == 2 and shapes[0] != shapes[1]:  # noqa: PLR2004 - both sides
         raise ModelError(
             "layers of tokens can be compared where student and teacher have the same tokens, got "
-            f"{sizes[0]} (student) and {sizes[1]} (teacher); compare outputs, or layers after "
+            f"{shapes[0]} (student) and {shapes[1]} (teacher); compare outputs, or layers after "
             "pooling"
         )
     tokens = theirs if ours is None else ours
@@ -144,7 +144,7 @@ def _with_tokens(
 
 
 def _seen_at(batch: Batch, path: str) -> Batch:
-    """Return the batch as a layer sees it: in a decoder, its tokens for those of the encoder."""
+    """Return the batch whose token mask is that of a layer: in a decoder, of its own tokens."""
     inputs = batch.inputs
     if not isinstance(inputs, Mapping) or "decoder_input_ids" not in inputs:
         return batch

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from tutelage.objectives._formula import Divergence, OutputObjective
+from tutelage.objectives._formula import OutputObjective, Tempered
 from tutelage.objectives._soft_targets import soft_targets
 from tutelage.objectives._tensors import (
     at_least_float32,
@@ -95,7 +95,7 @@ def logit_standardization(student: Tensor, teacher: Tensor, temperature: float =
     return soft_targets(_standardized(student), _standardized(teacher), temperature)
 
 
-class LogitStandardization(Divergence):
+class LogitStandardization(Tempered):
     """Logit standardization: soft targets on logits with mean 0 and standard deviation 1.
 
     Sun, Ren, Li, Wang and Cao 2024, "Logit Standardization in Knowledge Distillation",

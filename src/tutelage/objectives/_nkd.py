@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage._checks import not_negative
-from tutelage.objectives._formula import Divergence
+from tutelage.objectives._formula import Tempered
 from tutelage.objectives._hard_labels import columns_of, without_true
 from tutelage.objectives._tensors import at_least_float32, same_classes
 from tutelage.schedules import Schedule
@@ -51,7 +51,7 @@ def nkd(
     return torch.where(known, -log_p.exp() * log_q - gamma * others * temperature**2, 0.0)
 
 
-class NKD(Divergence):
+class NKD(Tempered):
     """Normalized knowledge distillation: the true class weighted by p_y, and the other classes.
 
     Yang, Zeng, Li, Zhang, Yuan and Li 2023, "From Knowledge Distillation to Self-Knowledge

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits
 from tutelage.errors import ModelError
-from tutelage.objectives._formula import Divergence
+from tutelage.objectives._formula import Tempered
 from tutelage.objectives._tensors import (
     at_least_float32,
     kl_divergence,
@@ -65,7 +65,7 @@ def soft_targets(student: Tensor, teacher: Targets, temperature: float = 4.0) ->
     return kl_divergence(log_q, log_p) * temperature**2
 
 
-class SoftTargets(Divergence):
+class SoftTargets(Tempered):
     """T² · KL between the teacher's and the student's probabilities at temperature T.
 
     Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network",
