@@ -72,12 +72,12 @@ class Output(Wrapper):
         return f"output={self.output!r}"
 
 
-class ByWord(Output):
+class ByWord(Wrapper):
     """A token classifier whose output is `[batch, words, classes]`.
 
     A teacher and a student of different tokenizers then answer for the same words, and labels and
     `row_mask` are `[batch, words]`. The wrapper shares the model's layers and parameters under the
-    same names, as `Output` does.
+    same names.
 
     A word without a token, such as one of a text that was cut off, has an output of NaN, so that
     it cannot be learnt from in silence: leave it out by a label of −100 or by `row_mask`.
@@ -113,7 +113,8 @@ class ByWord(Output):
     ) -> None:
         if pool not in ("first", "mean"):
             raise ArgumentError(f"`pool` must be 'first' or 'mean', got {pool!r}; choose one")
-        super().__init__(model, words)
+        super().__init__(model)
+        self.words = words
         self.pool: Pool = pool
         self.inputs = None if inputs is None else dict(inputs)
 
@@ -123,21 +124,21 @@ class ByWord(Output):
         Raises:
             ModelError: The model has no output for each token, or these have no words.
         """
-        words: Tensor = inputs[str(self.output)]
-        keys = self.inputs or {key: key for key in inputs if key != self.output}
+        words: Tensor = inputs[self.words]
+        keys = self.inputs or {key: key for key in inputs if key != self.words}
         arguments = {name: inputs[key] for name, key in keys.items()}
         logits = output_of(self.wrapped(**arguments), type(self.wrapped).__name__)
         if words.is_floating_point() or words.shape != logits.shape[:2] or logits.ndim != 3:  # noqa: PLR2004
             raise ModelError(
                 "the model must have an output [batch, tokens, classes], and the inputs the word "
                 f"of each of these tokens, got {describe(logits)} and {describe(words)}; let "
-                f"{self.output!r} be made by the model's own tokenizer"
+                f"{self.words!r} be made by the model's own tokenizer"
             )
         return of_words(logits, words, self.pool)
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return f"words={self.output!r}, pool={self.pool!r}"
+        return f"words={self.words!r}, pool={self.pool!r}"
 
 
 def of_words(tokens: Tensor, words: Tensor, pool: Pool = "first") -> Tensor:
