@@ -90,9 +90,21 @@ def declare_run(setup: Setup, objective: Any, described: dict[str, Any]) -> dict
     }
 
 
+_KEPT_BY_TORCH = {
+    "_get_lr_called_within_step",
+    "_is_initial",
+    "_last_lr",
+    "_step_count",
+    "base_lrs",
+}
+"""What each scheduler has in its state beside its settings; the rates are the optimizer's."""
+
+
 def _state(scheduler: Any) -> dict[str, Any]:
     """Return a scheduler's class and its state before the first step, with those inside it."""
-    found = {"of": type(scheduler).__name__} | scheduler.state_dict()
+    state = scheduler.state_dict().items()
+    found = {name: value for name, value in state if name not in _KEPT_BY_TORCH}
+    found["of"] = type(scheduler).__name__
     if "lr_lambdas" in found:  # of which a state has no arguments of a partial
         pairs = zip(scheduler.lr_lambdas, found["lr_lambdas"], strict=True)
         found["lr_lambdas"] = [each if isinstance(each, partial) else own for each, own in pairs]
