@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from tutelage.errors import ArgumentError, ModelError, NotFoundError, did_you_mean
+from tutelage.errors import ArgumentError, ModelError, NotFoundError
 from tutelage.nested import describe
 from tutelage.references import python_object
 from tutelage.references.hugging_face import load_hugging_face, load_sentence_encoder
@@ -97,13 +97,7 @@ def class_names(model: nn.Module | Teacher) -> tuple[str, ...] | None:
 def _of_python(reference: Reference) -> nn.Module | Teacher:
     """Return the model of `package.module:name` or `file.py:name`, with weights if there are."""
     reference.with_options()
-    try:
-        found = python_object.load(reference.argument, reference.name)
-    except ArgumentError as error:
-        kind = reference.name.partition(":")[0]
-        if not kind.endswith(".py") and (known := did_you_mean(kind, KINDS)):
-            raise ArgumentError(f"{error} ({known})") from error
-        raise
+    found = python_object.load(reference.argument, reference.name)
     if not isinstance(found, (nn.Module, Teacher)) or (
         reference.weights is not None and not isinstance(found, nn.Module)
     ):

@@ -92,10 +92,11 @@ def _of_name(argument: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module exists, but one that it imports does not
+        meant = did_you_mean(name, KINDS)  # of references to models
         raise NotFoundError(
             f"`{argument}` must name a module that can be imported, got {name!r} and no module "
             f"{error.name!r}; run in the folder that holds it, install it, or give its file: "
-            "folder/file.py:name"
+            f"folder/file.py:name{meant and f' ({meant})'}"
         ) from error
 
 
