@@ -182,6 +182,8 @@ class _OrderedSource(Source):
     def _ours(self, epoch: int, start: int) -> list[tuple[Tensor, int]]:
         """Return the positions of this process's part of each batch, and the part's copies."""
         batches, shard = self.order.batches(epoch, start), self.shard
+        if shard.world_size == 1:
+            return [(each, 1) for each in batches]
         return [(each[shard.rows(len(each))], shard.replicas(len(each))) for each in batches]
 
     @property

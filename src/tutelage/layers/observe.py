@@ -29,7 +29,9 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     Where `fields.head_from` allows it and the model's logits are exactly those of its output layer,
     the output is `HeadLogits`: the model then runs as far as the input of that layer.
     """
-    head = _exact_head(model, inputs, fields, side)
+    head = None
+    if fields.head_from is not None and hasattr(model, "get_output_embeddings"):
+        head = _exact_head(model, inputs, fields, side)
     if head is not None:
         path = f"{head.path}:input"
         found = observe(model, inputs, Fields(features=fields.features | {path}), side)

@@ -99,9 +99,8 @@ def log_probabilities(
             )
         return _coarsened(student, teacher, temperature)
     same_classes(student, teacher)
-    log_q, log_p = (
-        F.log_softmax(at_least_float32(each) / temperature, dim=1) for each in (student, teacher)
-    )
+    log_q = F.log_softmax(at_least_float32(student) / temperature, dim=1)
+    log_p = F.log_softmax(at_least_float32(teacher) / temperature, dim=1)
     return log_q, log_p
 
 

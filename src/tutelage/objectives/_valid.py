@@ -40,8 +40,8 @@ def valid_examples(terms: Sequence[Term], batch: Batch) -> tuple[int, Sequence[T
     labelled = _labelled(reading, batch) if reading else None
     answered = None if batch.row_mask is None else batch.row_mask.flatten(1).any(dim=1)
     masks: list[Tensor | None] = []
-    for objective in (term.objective for term in terms):
-        wants = objective.wants
+    for term in terms:
+        objective, wants = term.objective, term.objective.wants
         mask = labelled if wants.labels else answered if wants.student.output else None
         if objective.weight_by_rows:
             mask = _numbers_of_rows(objective, batch)
