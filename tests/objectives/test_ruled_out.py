@@ -127,6 +127,15 @@ def test_a_class_that_both_sides_rule_out_counts_for_nothing(objective, batch):
         torch.testing.assert_close(found, list(loss(4)[:2]))
 
 
+@pytest.mark.parametrize("objective", [tl.DKD(), tl.NKD(), tl.OFA()], ids=repr)
+def test_the_true_class_may_be_one_that_both_sides_rule_out(objective):
+    student, teacher = torch.randn(2, 3, 5).index_fill(2, torch.tensor([1]), -INF)
+    own = student.requires_grad_()
+    values = objective(tl.Signals(own), tl.Signals(teacher), tl.Batch(own, torch.tensor([0, 1, 1])))
+    [gradient] = torch.autograd.grad(values.sum(), own)
+    assert bool(values.isfinite().all() & gradient.isfinite().all())
+
+
 class Masked(nn.Linear):
     """A classifier of 4 classes that rules out the last."""
 

@@ -219,6 +219,15 @@ def test_a_scheduler_without_a_number_of_steps_is_that_of_the_call(job, caplog):
 
 
 @pytest.mark.usefixtures("job")
+def test_another_schedule_of_the_learning_rate_is_another_run():
+    given = "training.scheduler={Linear: {start: 1, end: 0.1}}"
+    tl.Recipe.from_file("job.yaml", [given]).run()
+    tl.Recipe.from_file("job.yaml", [given]).run()
+    with pytest.raises(tl.RunFolderError, match="scheduler"):
+        tl.Recipe.from_file("job.yaml", [given.replace("0.1", "0.5")]).run()
+
+
+@pytest.mark.usefixtures("job")
 def test_models_are_evaluated_where_they_are_trained(monkeypatch):
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
     for overrides in ((), ("training.engine.precision=bf16",)):

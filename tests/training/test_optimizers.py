@@ -63,3 +63,27 @@ def test_parameters_that_the_kernel_does_not_take_are_trained():
             return super().forward(inputs) * self.phase.real
 
     tl.fit(Complex(), train=DATA, steps=2, engine=tl.Engine(progress=False))
+
+
+@pytest.mark.parametrize("kind", ["channels_last", "strided"])
+def test_layouts_that_the_kernel_would_read_in_another_order_are_trained_as_they_are(kind):
+    """It reads memory, not positions: of a gradient in another order, silently wrong ones."""
+
+    def student():
+        torch.manual_seed(0)
+        made = nn.Sequential(
+            nn.Unflatten(1, (1, 6, 1)), nn.Conv2d(1, 4, 3, padding=1), nn.Flatten()
+        )
+        if kind == "channels_last":
+            return made.to(memory_format=torch.channels_last)
+        made[1].weight = nn.Parameter(torch.randn(4, 1, 3, 6)[..., ::2])
+        return made
+
+    found = []
+    for fused in (None, False):
+        made = student()
+        make = partial(AdamW, lr=1e-2, fused=fused)
+        tl.fit(made, train=DATA, steps=20, optimizer=make, engine=tl.Engine(progress=False))
+        found.append([each.detach().clone() for each in made.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

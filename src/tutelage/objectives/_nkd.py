@@ -47,8 +47,9 @@ def nkd(
         F.log_softmax(without_true(side / temperature, columns), dim=1) for side in (z, v)
     )
     # A class that the teacher rules out counts for nothing, also where log q is −∞.
+    true = (log_p.exp() * log_q).masked_fill(log_p == -torch.inf, 0)
     others = (others_p.exp() * others_q).masked_fill(others_p == -torch.inf, 0).sum(dim=1)
-    return torch.where(known, -log_p.exp() * log_q - gamma * others * temperature**2, 0.0)
+    return torch.where(known, -true - gamma * others * temperature**2, 0.0)
 
 
 class NKD(Tempered):

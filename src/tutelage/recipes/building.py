@@ -454,7 +454,13 @@ def following(
     optimizer: torch.optim.Optimizer, steps: int, *, schedule: Schedule
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """Return the scheduler that multiplies the learning rate by a schedule over all steps."""
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step / max(1, steps)))
+    # Of a partial its arguments belong to a run's identity, which what a lambda refers to does not.
+    factor = partial(_factor, schedule, max(1, steps))
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _factor(schedule: Schedule, steps: int, step: int) -> float:
+    return schedule(step / steps)
 
 
 def with_weights(

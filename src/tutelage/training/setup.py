@@ -164,14 +164,17 @@ def _make_optimizer(make: MakeOptimizer | None, distiller: Distiller) -> Optimiz
 def _fuse(optimizer: Optimizer) -> None:
     """Let Adam and AdamW use their fused kernels, where their user chose no others.
 
-    These make the same step, up to rounding, in one pass over memory.
+    These make the same step, up to rounding, in one pass over memory. They read parameters and
+    gradients in the order of memory, in silence, so that both must be contiguous; the gradient of a
+    contiguous parameter is.
     """
     if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
         return
     for group in optimizer.param_groups:
         if group["fused"] is None and group["foreach"] is None:
             group["fused"] = all(
-                each.is_floating_point() and each.device.type in _FUSED for each in group["params"]
+                each.is_floating_point() and each.is_contiguous() and each.device.type in _FUSED
+                for each in group["params"]
             )
 
 
