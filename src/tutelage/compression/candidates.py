@@ -176,8 +176,8 @@ def worthwhile(
     """Return the names of the candidates, without files in int8 that are hardly faster.
 
     They must be a tenth faster than the same student's in float32. `teacher`: the name of the
-    student with all of the teacher's layers, which is no candidate in float32, and what the teacher
-    costs.
+    student with all of the teacher's layers, which is a candidate in int8 alone, and what the
+    teacher costs.
     """
     known = {**costs, **dict([teacher] if teacher else [])}
 

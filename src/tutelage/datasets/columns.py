@@ -60,7 +60,7 @@ class Column:
     _seen: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     """What `encode` has met and `decode` must give back, the one part that changes.
 
-    New categories with their codes; texts, and integers that are no floats, by number or day.
+    New categories, by code; texts, and integers that floats cannot hold, by their number or day.
     """
 
     def encode(self, cells: pd.Series) -> NDArray[np.float64]:

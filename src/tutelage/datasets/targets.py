@@ -34,7 +34,7 @@ class Targets:
         kind: Of labels.
         classes: The names of the classes, or of the binary labels.
         listed: Whether a cell is a list of the binary labels that are true.
-        decimals: Of values the mark before decimals in each column, None where it is no text.
+        decimals: Of values, the decimal mark of each column; None where cells are not texts.
         note: How the kind was inferred, where it may be meant otherwise.
     """
 
