@@ -141,7 +141,7 @@ def _highlights(record: Record) -> tuple[Highlight, ...]:
             shown.append(Highlight(value, label))
         distilled = against_teacher(record, record.primary)
         if distilled is not None:
-            value = better(fmean(distilled.differences), metric)
+            value = better(fmean(distilled.differences), metric, decimals_of(distilled))
             shown.append(Highlight(value, f"in {metric_name(metric)}, against the teacher"))
     smaller, faster = savings(record)
     if smaller is not None:

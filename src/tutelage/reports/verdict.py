@@ -250,9 +250,8 @@ def _against_teacher(record: Record, metric: DecidingMetric, subject: str = "It"
     if found is None or record.teacher is None:
         return ""
     mean, value = fmean(found.differences), shown(record.teacher.metrics[metric.name], metric)
-    than = "than" if mean else "to"
-    tested = _no_worse(record, found, metric)
-    return f"{subject} is {better(mean, metric)} {than} its teacher's {value}{tested}."
+    size, than = better(mean, metric, decimals_of(found)), "than" if mean else "to"
+    return f"{subject} is {size} {than} its teacher's {value}{_no_worse(record, found, metric)}."
 
 
 def _weak_teacher(record: Record, metric: DecidingMetric) -> str:
