@@ -1,7 +1,5 @@
 """Examples that are in two of train, validation and test data are found, refused or stated."""
 
-from itertools import repeat
-
 import pytest
 import torch
 from torch.utils.data import (
@@ -16,7 +14,6 @@ from torch.utils.data import (
 )
 
 import tutelage as tl
-from tutelage.data.loader_source import used_rows
 from tutelage.reports.page import render
 from tutelage.reports.report import record_page
 from tutelage.results.record import read_record
@@ -211,11 +208,6 @@ class Sizes(Dataset):
 
     def __getitem__(self, place):
         return pairs(slice(0, 100))[place[0] if isinstance(place, tuple) else place]
-
-
-def test_a_sampler_without_an_end_is_read_for_a_while():
-    loader = DataLoader(list(range(40)), batch_sampler=repeat([3, 1]))
-    assert used_rows(loader, 40).tolist() == [1, 3]
 
 
 def test_a_sampler_of_more_than_indices_means_all_examples():

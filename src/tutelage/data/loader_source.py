@@ -29,7 +29,6 @@ from tutelage.errors import DataError
 from tutelage.signals import Batch, IndexedExample
 
 _DRAWN = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
-_SEVERAL = 4
 _READ = 1000
 """Batches of which the order is read twice."""
 
@@ -307,8 +306,7 @@ class LoaderSource(Source):
 def used_rows(data: object, length: int) -> np.ndarray:
     """Return which of `length` examples are used, in order: all, or those that a loader draws.
 
-    A sampler that draws some at random draws them under one seed; random states do not change. One
-    without an end is read until it has drawn several times as many.
+    A sampler that draws some at random draws them under one seed; random states do not change.
     """
     if not isinstance(data, DataLoader):
         return np.arange(length)
@@ -317,11 +315,7 @@ def used_rows(data: object, length: int) -> np.ndarray:
     sampled: Any = data.sampler if data.batch_sampler is None else data.batch_sampler
     with randomness.preserved():
         randomness.seed_everything(0)
-        drawn, left = list[np.ndarray](), _SEVERAL * length
-        for each in sampled:
-            drawn.append(np.asarray(each))
-            if (left := left - drawn[-1].size) < 0:
-                break
+        drawn = [np.asarray(each) for each in sampled]
     source.load(state)
     if any(each.dtype.kind not in "iu" or each.ndim > 1 for each in drawn):
         return np.arange(length)  # not indices alone
