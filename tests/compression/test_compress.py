@@ -485,11 +485,6 @@ def test_the_teacher_itself_in_int8_is_a_candidate(digits, tmp_path):
     assert "2 of 2 layers, int8" in {each.name for each in search_of(found).candidates}
 
 
-def test_students_must_be_named_for_a_teacher_without_layers(digits, tmp_path):
-    with pytest.raises(tl.ArgumentError, match="`students` must be given"):
-        digits.compress(tmp_path, students=None)
-
-
 def test_a_recipe_of_a_table_needs_only_a_margin(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"one": random.normal(size=900), "two": random.normal(size=900)})

@@ -8,10 +8,10 @@ import torch
 from tests.studies.conftest import QUIET, quick
 from tests.tokenizing import SIZE, tokenizer
 from torch import nn
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 import tutelage as tl
-from tutelage.compression.families import depths, with_fewer_tokens
+from tutelage.compression.families import depths, parts, with_fewer_tokens
 from tutelage.layers import Prepared, TextInputs
 
 __all__ = ["quick"]  # a fixture of all tests here
@@ -79,3 +79,52 @@ def test_a_small_file_of_texts_has_fewer_tokens(teacher, tmp_path: Path):
     assert "1 of 2 layers, fewer tokens" in within
     assert "1 of 2 layers" not in within
     assert sum(each.numel() for each in found.student.parameters()) <= most
+
+
+def convolutional(last: int = 24) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, last, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(last, 3),
+    )  # fmt: skip
+
+
+def test_a_network_without_repeated_layers_has_fewer_channels():
+    pytest.importorskip("torch_pruning")
+    teacher, images = convolutional(), TensorDataset(torch.randn(9, 1, 8, 8))
+    found = parts(teacher, images)
+    assert [*found] == [
+        "all channels", "75% of channels", "50% of channels", "37.5% of channels",
+        "25% of channels", "12.5% of channels",
+    ]  # fmt: skip
+    assert [make()[0].out_channels for make in found.values()] == [16, 12, 8, 6, 4, 2]
+    torch.testing.assert_close(found["all channels"]().state_dict(), teacher.state_dict())
+
+
+def test_a_network_in_stages_has_fewer_channels():
+    """Without a stage the next one has other inputs."""
+    pytest.importorskip("torch_pruning")
+    models = pytest.importorskip("torchvision.models")
+    found = parts(models.resnet18(num_classes=3), TensorDataset(torch.randn(3, 3, 32, 32)))
+    assert "50% of channels" in found
+
+
+@pytest.mark.parametrize(
+    ("teacher", "shape"),
+    [
+        (convolutional(), (9, 1, 8, 8)),
+        (nn.Sequential(*[nn.Linear(3, 3) for _ in range(4)]), (9, 3)),
+    ],
+)
+def test_students_of_a_frozen_teacher_are_trained(teacher, shape):
+    pytest.importorskip("torch_pruning")
+    teacher.requires_grad_(False)
+    for make in parts(teacher, TensorDataset(torch.randn(*shape))).values():
+        assert all(each.requires_grad for each in make().parameters())
+    assert not any(each.requires_grad for each in teacher.parameters())
+
+
+@pytest.mark.parametrize("teacher", [nn.Linear(3, 2), tl.teachers.Predictor(lambda x: x)])
+def test_students_must_be_named_for_a_teacher_without_parts(teacher):
+    with pytest.raises(tl.ArgumentError, match="`students` must be given for a teacher of which"):
+        parts(teacher, TensorDataset(torch.randn(9, 3)))

@@ -197,7 +197,7 @@ def _exported(
     own, batches = as_exported(model, data, max(_SIZES))
     for each in drafts(own, batches, precisions):
         size = len(each.content)
-        yield each.precision, _Runs(each.session, batches[0], _parameters(model), size)
+        yield each.precision, _Runs(each.session, batches[0], parameter_count(model), size)
 
 
 def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
@@ -212,13 +212,14 @@ def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
     batch = next(iter(as_source("data", data, max(_SIZES)).epoch(0)))
     parameters = None
     if asked.is_made_of_modules():
-        parameters = _parameters(nn.ModuleList(asked.modules()))
+        parameters = parameter_count(nn.ModuleList(asked.modules()))
     with asked.ready(torch.device("cpu")):
         call_of(asked, batch[:1])()  # whether it can be called
     return _Runs(asked, batch, parameters)
 
 
-def _parameters(model: nn.Module) -> int:
+def parameter_count(model: nn.Module) -> int:
+    """Return how many numbers a model has learned."""
     return sum(each.numel() for each in model.parameters())
 
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from tutelage._checks import by_name, folder_path, integer, not_negative
 from tutelage.compression.amounts import BYTES, COUNTS, POINTS, TIMES, amount
 from tutelage.compression.candidates import Candidate, Measured, read_or_measure, worthwhile
-from tutelage.compression.families import depths, with_fewer_tokens
+from tutelage.compression.families import depths, parts, with_fewer_tokens
 from tutelage.compression.search import Score, Search
 from tutelage.data import Transform, randomness
 from tutelage.errors import ArgumentError, DataError, RunFolderError
@@ -127,8 +127,9 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         test: Labelled data for the proof alone, new to the teacher.
         objective: Of the training, such as `SoftTargets(1)`.
         students: By name, functions that make a fresh student each, or modules that are copied: of
-            several depths, widths or families. None for the teacher with fewer of its layers; for
-            texts, where `parameters` or `file_size` is given, also without the tokens that do not
+            several depths, widths or families. None for the teacher with fewer of its layers, or of
+            its channels where it has no repeated layers, as most convolutional networks; for texts,
+            where `parameters` or `file_size` is given, also without the tokens that do not
             occur in `train`.
         margin: The largest acceptable loss against the teacher in the deciding metric, such as
             0.005 of accuracy, or "0.5 points". Without it, `latency`, `parameters` or `file_size`
@@ -167,7 +168,7 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     """
     limits = {"latency": latency, "parameters": parameters, "file_size": file_size}
     to_be_small = parameters is not None or file_size is not None
-    makers = _makers(teacher, students, train if to_be_small else None)
+    makers = _makers(teacher, students, train if to_be_small else None, val)
     if margin is None and all(each is None for each in limits.values()):
         raise ArgumentError(
             "`compress` must have a `margin`, `latency`, `parameters` or `file_size`, got none; "
@@ -293,13 +294,14 @@ def _makers(
     teacher: AnyTeacher,
     students: Mapping[str, Callable[[], nn.Module] | nn.Module] | None,
     train: object | None,
+    val: object,
 ) -> dict[str, Callable[[], nn.Module] | nn.Module]:
     """Return what makes each student, by name; with `train` also those with only its tokens."""
     example = "{'small': lambda: nn.Linear(8, 3)}"
     if students is not None:
         found = by_name("students", students, example)
     else:
-        found = depths(teacher)
+        found = parts(teacher, val)
         if train is not None and (pruned := with_fewer_tokens(teacher, train)) is not None:
             shallower = depths(pruned).items()
             found |= {f"{name}, fewer tokens": make for name, make in shallower}

@@ -1,5 +1,6 @@
-"""Students: made from some of a teacher's layers, with their weights, or small networks."""
+"""Students: made from a part of a teacher, with its weights, or small networks."""
 
+from tutelage.students.channels import prune_channels
 from tutelage.students.influence import block_influence, least_loss, most_influential
 from tutelage.students.keep_layers import Kept, every_nth_layer, keep_layers
 from tutelage.students.mlp import mlp
@@ -14,5 +15,6 @@ __all__ = [
     "least_loss",
     "mlp",
     "most_influential",
+    "prune_channels",
     "prune_vocabulary",
 ]

@@ -1,0 +1,112 @@
+"""Students with fewer channels: structured pruning of convolutions and linear layers."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from tutelage._checks import inner_fraction, installed
+from tutelage.errors import ArgumentError, ModelError, TutelageError
+from tutelage.layers import evaluating
+from tutelage.layers.observe import call, returned
+from tutelage.layers.wrapper import unwrapped
+from tutelage.nested import describe
+from tutelage.students.keep_layers import Model
+
+
+def prune_channels(model: Model, inputs: Any, keep: float) -> Model:
+    """Return a model in which each layer has only a share of its channels.
+
+    Structured pruning: of the output channels of each convolution and linear layer those are left
+    whose weights have the largest L2 norm (Li et al. 2017, "Pruning filters for efficient
+    ConvNets", arXiv:1608.08710). Layers whose channels depend on each other, by addition,
+    concatenation, normalisation or depthwise convolution, lose the same ones, ranked by the mean
+    of their norms; torch-pruning finds them (Fang et al. 2023, "DepGraph", arXiv:2301.12900). The
+    layers that give the outputs keep theirs. With a share s a convolution has about s² of its
+    weights. The outputs are others than the model's: train the student.
+
+    Args:
+        model: A network in PyTorch; it is not changed. Parameters that are frozen stay so.
+        inputs: A batch as the model takes it, of two or more examples, on the model's device.
+        keep: The share of the channels that is left, between 0 and 1. Layers with so few that none
+            would be left keep all.
+
+    Returns:
+        The smaller model, of the same class and with the same outputs' shape.
+
+    Raises:
+        ArgumentError: `keep` is not between 0 and 1, or `tutelage[prune]` is not installed.
+        ModelError: The model refuses the inputs, or its channels cannot be pruned.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3))
+    >>> prune_channels(model, torch.zeros(2, 1, 4, 4), keep=0.25)
+    Sequential(
+      (0): Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))
+      (1): ReLU()
+      (2): Flatten(start_dim=1, end_dim=-1)
+      (3): Linear(in_features=8, out_features=3, bias=True)
+    )
+    """
+    inner_fraction("keep", keep, "it is the share of the channels that is left")
+    package = installed("prune_channels", "torch_pruning", "prune", ArgumentError)
+    student = copy.deepcopy(model)
+    own = unwrapped(student)
+    with evaluating(own), torch.no_grad():
+        expected = describe(returned(call(own, inputs, "model"), "model").output)
+        try:
+            _prune(package, own, inputs, keep)
+        except TutelageError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the channels of the model ({type(own).__name__}) cannot be pruned: torch-pruning "
+                f"ended with {type(error).__name__}: {error}; build a narrower model of your own"
+            ) from error
+        found = describe(returned(call(own, inputs, "student"), "student").output)
+    if found != expected or any(each.numel() == 0 for each in own.parameters()):
+        raise ModelError(
+            f"the channels of the model ({type(own).__name__}) cannot be pruned: the output must "
+            f"be {expected}, and each layer have a channel, got {found}; build a narrower model of "
+            "your own"
+        )
+    return student
+
+
+def _prune(tp: Any, model: nn.Module, inputs: Any, keep: float) -> None:
+    frozen = {name for name, each in model.named_parameters() if not each.requires_grad}
+    model.requires_grad_(True)  # the layers are found in the graph of the gradients
+
+    def forward(each: nn.Module, given: Any) -> Any:
+        return returned(call(each, given, "model"), "model").output
+
+    with warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")  # it tells of parameters outside of layers
+        graph = tp.DependencyGraph().build_dependency(model, inputs, forward, verbose=False)
+        pruner = tp.pruner.BasePruner(
+            model,
+            inputs,
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=1 - keep,
+            ignored_layers=[*_of_outputs(graph)],
+            forward_fn=forward,
+        )
+        pruner.step()
+    for name, each in model.named_parameters():
+        each.requires_grad_(name not in frozen)
+
+
+def _of_outputs(graph: Any) -> Iterator[nn.Module]:
+    """Yield the layers whose channels are those of the model's outputs."""
+    for group in graph.get_all_groups(root_module_types=[_ConvNd, nn.Linear]):
+        last = (
+            not each.target.outputs and graph.is_out_channel_pruning_fn(each.handler)
+            for each, _ in group
+        )
+        if any(last):
+            yield group[0].dep.target.module
