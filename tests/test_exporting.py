@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import tutelage as tl
 from tutelage.datasets import Column, Columns, TableInputs
-from tutelage.exporting import OnnxModel
+from tutelage.exporting import OnnxModel, as_exported
 from tutelage.layers import ImageInputs, Prepared, TextInputs
 from tutelage.wants import OUTPUT
 
@@ -373,3 +373,23 @@ def test_the_student_of_a_recipe_says_what_it_takes_and_gives(of_recipe):
     assert json.loads(carried)["classes"] == ["high", "low"]
     teacher = tl.references.load_model("teacher", str(exported.path))
     assert tl.references.class_names(teacher) == ("high", "low")
+
+
+def test_one_text_is_timed_without_the_padding_of_a_batch():
+    from transformers import BertConfig, BertForSequenceClassification  # noqa: PLC0415
+
+    from tokenizing import SIZE, tokenizer  # noqa: PLC0415 - imports transformers
+
+    config = BertConfig(
+        vocab_size=SIZE, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=32, num_labels=2,
+    )  # fmt: skip
+    model = BertForSequenceClassification(config).eval()
+    texts = ["the cat sat on the mat and the dog ran", "the cat", "the cat sat"]
+    _, batches, alone = as_exported(Prepared(model, TextInputs(tokenizer(), 30)), texts, 3)
+    middle = tokenizer()(texts[2])["input_ids"]
+    assert alone.inputs["input_ids"].tolist() == [middle]
+    assert batches[0].inputs["input_ids"].shape[1] > len(middle)
+    rows = torch.arange(6.0).reshape(3, 2)
+    _, _, first = as_exported(nn.Linear(2, 2), rows, 3)
+    assert first.inputs.tolist() == rows[:1].tolist()

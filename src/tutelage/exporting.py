@@ -128,7 +128,7 @@ def export(
     integer("examples", examples, 1, "outputs are compared on that many")
     check_precision(precision)
     with randomness.preserved(), torch.no_grad():
-        own, batches = as_exported(model, data, examples)
+        own, batches, alone = as_exported(model, data, examples)
         [draft] = drafts(own, batches, [precision], metadata)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,6 @@ def export(
             raise RunFolderError(
                 f"the model must go to {path}, got {error}; make room, or choose another path"
             ) from error
-        alone = batches[0][:1]
         models = {"PyTorch": own, "ONNX Runtime": draft.session}
         times = {name: each[0] for name, each in latencies(models, alone, (1,)).items()}
     inputs, outputs = draft.session.described()
@@ -191,8 +190,12 @@ def _parts(model: nn.Module) -> tuple[nn.Module, Prepare | None]:
     return (model, None) if isinstance(prepare, nn.Module) else (model.wrapped, prepare)
 
 
-def as_exported(model: nn.Module, data: object, examples: int) -> tuple[nn.Module, list[Batch]]:
-    """Return what a file holds of a model, and batches of the inputs that the file takes.
+def as_exported(
+    model: nn.Module, data: object, examples: int
+) -> tuple[nn.Module, list[Batch], Batch]:
+    """Return what a file holds of a model, batches of the inputs that it takes, and one example.
+
+    That one has no padding of a batch; of texts it is one of median length.
 
     Raises:
         ModelError: The model generates text, or does not return an output.
@@ -205,15 +208,27 @@ def as_exported(model: nn.Module, data: object, examples: int) -> tuple[nn.Modul
             "which vLLM, llama.cpp and transformers read"
         )
     own, prepare = _parts(copy.deepcopy(model).cpu().eval())
-    batches = list[Batch]()
+
+    def prepared(raw: Batch) -> Batch:
+        return raw if prepare is None else Batch(prepare(raw.inputs))
+
+    raw = list[Batch]()
     for batch in as_source("data", data, _BATCH).epoch(0):
-        inputs = to_device(batch[:examples].inputs, torch.device("cpu"))
-        batches.append(Batch(inputs if prepare is None else prepare(inputs)))
-        examples -= len(batches[-1])
+        raw.append(Batch(to_device(batch[:examples].inputs, torch.device("cpu"))))
+        examples -= len(raw[-1])
         if examples <= 0:
             break
+    batches = [*map(prepared, raw)]
     observe(own, batches[0].inputs, OUTPUT, "model")  # so that its own errors come as they are
-    return OutputOnly(own), batches
+    return OutputOnly(own), batches, prepared(typical(raw[0]))
+
+
+def typical(batch: Batch) -> Batch:
+    """Return one example of a batch as a batch: the first, but of texts one of median length."""
+    at, texts = 0, batch.inputs
+    if isinstance(texts, list) and all(isinstance(each, str) for each in texts):
+        at = sorted(range(len(texts)), key=lambda each: len(texts[each]))[len(texts) // 2]
+    return batch[at : at + 1]
 
 
 @dataclass(frozen=True)

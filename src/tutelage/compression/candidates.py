@@ -15,7 +15,7 @@ from tutelage.data import as_source, randomness
 from tutelage.errors import ModelError, TutelageError
 from tutelage.evaluation import Latency
 from tutelage.evaluation.cost import call_of, copied, in_turns
-from tutelage.exporting import Precision, as_exported, drafts
+from tutelage.exporting import Precision, as_exported, drafts, typical
 from tutelage.files import write_json
 from tutelage.identity import digest, model_identity
 from tutelage.nested import describe
@@ -72,6 +72,7 @@ class _Runs:
 
     model: nn.Module | Teacher
     batch: Batch
+    alone: Batch
     parameters: int | None
     file_bytes: int | None = None
 
@@ -194,10 +195,10 @@ def _exported(
     model: nn.Module, data: object, precisions: Sequence[Precision]
 ) -> Iterator[tuple[Precision, _Runs]]:
     """Yield the file of each precision."""
-    own, batches = as_exported(model, data, max(_SIZES))
+    own, batches, alone = as_exported(model, data, max(_SIZES))
+    count = parameter_count(model)
     for each in drafts(own, batches, precisions):
-        size = len(each.content)
-        yield each.precision, _Runs(each.session, batches[0], parameter_count(model), size)
+        yield each.precision, _Runs(each.session, batches[0], alone, count, len(each.content))
 
 
 def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
@@ -215,7 +216,7 @@ def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
         parameters = parameter_count(nn.ModuleList(asked.modules()))
     with asked.ready(torch.device("cpu")):
         call_of(asked, batch[:1])()  # whether it can be called
-    return _Runs(asked, batch, parameters)
+    return _Runs(asked, batch, typical(batch), parameters)
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -230,12 +231,11 @@ def _timed(runs: Sequence[_Runs]) -> list[tuple[Latency, ...]]:
         for each in runs:
             if isinstance(each.model, Teacher):
                 stack.enter_context(each.model.ready(torch.device("cpu")))
-        found = [
-            in_turns(
-                {at: call_of(run.model, copied(run.batch[:size])) for at, run in enumerate(runs)},
-                size,
-            )
-            for size in _SIZES
-            if size <= fewest
-        ]
+        found = list[dict[int, Latency]]()
+        for size in (each for each in _SIZES if each <= fewest):
+            given = [each.alone if size == 1 else each.batch[:size] for each in runs]
+            calls = [
+                call_of(run.model, copied(batch)) for run, batch in zip(runs, given, strict=True)
+            ]
+            found.append(in_turns(dict(enumerate(calls)), size))
     return [tuple(times[at] for times in found) for at in range(len(runs))]

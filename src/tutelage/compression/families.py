@@ -75,7 +75,7 @@ def depths(teacher: nn.Module) -> dict[str, Callable[[], nn.Module]]:
 
 def widths(teacher: nn.Module, data: object) -> dict[str, Callable[[], nn.Module]]:
     """Return students with all or a share of the teacher's channels, see `prune_channels`."""
-    _, batches = as_exported(teacher, data, 2)
+    _, batches, _ = as_exported(teacher, data, 2)
     found = {"all channels": lambda: _to_train(copy.deepcopy(teacher))} | {
         f"{100 * share:.3g}% of channels": partial(
             _with_channels, teacher, batches[0].inputs, share
