@@ -128,3 +128,8 @@ def test_students_of_a_frozen_teacher_are_trained(teacher, shape):
 def test_students_must_be_named_for_a_teacher_without_parts(teacher):
     with pytest.raises(tl.ArgumentError, match="`students` must be given for a teacher of which"):
         parts(teacher, TensorDataset(torch.randn(9, 3)))
+
+
+def test_a_teacher_that_refuses_the_data_is_told_as_such():
+    with pytest.raises(tl.ModelError, match="refused its inputs"):
+        parts(convolutional(), TensorDataset(torch.randn(9, 5)))

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import tutelage as tl
+from tutelage.layers import ImageInputs, Prepared
 from tutelage.students import prune_channels
 
 pytest.importorskip("torch_pruning")
@@ -127,3 +128,13 @@ def test_a_model_that_cannot_be_pruned_is_told():
 def test_the_share_is_between_0_and_1(model, images, keep):
     with pytest.raises(tl.ArgumentError, match="`keep`"):
         prune_channels(model, images, keep)
+
+
+def test_images_are_prepared_as_for_the_model():
+    models = pytest.importorskip("torchvision.models")
+    teacher = Prepared(models.alexnet(num_classes=3).eval(), ImageInputs(resize=64, mean=0.5))
+    images = torch.rand(2, 3, 20, 30)
+    student = prune_channels(teacher, images, keep=0.25)
+    assert student(images).shape == (2, 3)
+    assert isinstance(student.prepare, ImageInputs)
+    assert student.features[0].out_channels == 16

@@ -167,8 +167,6 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         TutelageError: As `label` and `study`.
     """
     limits = {"latency": latency, "parameters": parameters, "file_size": file_size}
-    to_be_small = parameters is not None or file_size is not None
-    makers = _makers(teacher, students, train if to_be_small else None, val)
     if margin is None and all(each is None for each in limits.values()):
         raise ArgumentError(
             "`compress` must have a `margin`, `latency`, `parameters` or `file_size`, got none; "
@@ -181,14 +179,16 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
     seconds = amount("budget", budget, TIMES)
     integer("steps", steps, 1, "it counts the optimizer steps of the first round")
     integer("seeds", seeds, 2, "one training shows nothing of the others")
-    itself = next(iter(makers)) if students is None else None  # with all layers
-    candidates = _candidates(makers, precisions, itself)
     folder = folder_path(out)
     with writing(folder, RunFolderError):
         folder.mkdir(parents=True, exist_ok=True)
     given = Training() if training is None else training
     given = replace(given, scheduler=given.scheduler or CosineAnnealingLR)
     judged = _judged(train, {"val": val, "test": test}, given.batch_size, allow_overlap)
+    to_be_small = parameters is not None or file_size is not None
+    makers = _makers(teacher, students, train if to_be_small else None, val)
+    itself = next(iter(makers)) if students is None else None  # with all layers, or channels
+    candidates = _candidates(makers, precisions, itself)
     decides = as_monitor(monitor, metrics)
     usual = decides is None or decides.name == "accuracy"
     notes = _too_few(judged, margin, objective, groups) if margin and usual else []

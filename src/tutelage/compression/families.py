@@ -39,9 +39,11 @@ def parts(teacher: object, data: object) -> dict[str, Callable[[], nn.Module]]:
 
     Raises:
         ArgumentError: The teacher is not a module of which such students can be made.
+        ModelError: The teacher refuses the data, or is none that can be exported.
     """
     reasons = list[str]()
     if isinstance(teacher, nn.Module):
+        as_exported(teacher, data, 2)
         for family in (partial(depths, teacher), partial(widths, teacher, data)):
             try:
                 found = family()
@@ -75,11 +77,9 @@ def depths(teacher: nn.Module) -> dict[str, Callable[[], nn.Module]]:
 
 def widths(teacher: nn.Module, data: object) -> dict[str, Callable[[], nn.Module]]:
     """Return students with all or a share of the teacher's channels, see `prune_channels`."""
-    _, batches, _ = as_exported(teacher, data, 2)
+    inputs = next(iter(as_source("data", data, 2).epoch(0))).inputs
     found = {"all channels": lambda: _to_train(copy.deepcopy(teacher))} | {
-        f"{100 * share:.3g}% of channels": partial(
-            _with_channels, teacher, batches[0].inputs, share
-        )
+        f"{100 * share:.3g}% of channels": partial(_with_channels, teacher, inputs, share)
         for share in _CHANNELS
     }
     if parameter_count([*found.values()][-1]()) == parameter_count(teacher):

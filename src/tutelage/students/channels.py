@@ -15,7 +15,6 @@ from tutelage._checks import inner_fraction, installed
 from tutelage.errors import ArgumentError, ModelError, TutelageError
 from tutelage.layers import evaluating
 from tutelage.layers.observe import call, returned
-from tutelage.layers.wrapper import unwrapped
 from tutelage.nested import describe
 from tutelage.students.keep_layers import Model
 
@@ -56,22 +55,22 @@ def prune_channels(model: Model, inputs: Any, keep: float) -> Model:
     inner_fraction("keep", keep, "it is the share of the channels that is left")
     package = installed("prune_channels", "torch_pruning", "prune", ArgumentError)
     student = copy.deepcopy(model)
-    own = unwrapped(student)
-    with evaluating(own), torch.no_grad():
-        expected = describe(returned(call(own, inputs, "model"), "model").output)
+    with evaluating(student), torch.no_grad():
+        expected = describe(_output(student, inputs))
         try:
-            _prune(package, own, inputs, keep)
+            _prune(package, student, inputs, keep)
         except TutelageError:
             raise
         except Exception as error:
             raise ModelError(
-                f"the channels of the model ({type(own).__name__}) cannot be pruned: torch-pruning "
-                f"ended with {type(error).__name__}: {error}; build a narrower model of your own"
+                f"the channels of the model ({type(model).__name__}) cannot be pruned: "
+                f"torch-pruning ended with {type(error).__name__}: {error}; build a narrower model "
+                "of your own"
             ) from error
-        found = describe(returned(call(own, inputs, "student"), "student").output)
-    if found != expected or any(each.numel() == 0 for each in own.parameters()):
+        found = describe(_output(student, inputs))
+    if found != expected or any(each.numel() == 0 for each in student.parameters()):
         raise ModelError(
-            f"the channels of the model ({type(own).__name__}) cannot be pruned: the output must "
+            f"the channels of the model ({type(model).__name__}) cannot be pruned: the output must "
             f"be {expected}, and each layer have a channel, got {found}; build a narrower model of "
             "your own"
         )
@@ -81,24 +80,24 @@ def prune_channels(model: Model, inputs: Any, keep: float) -> Model:
 def _prune(tp: Any, model: nn.Module, inputs: Any, keep: float) -> None:
     frozen = {name for name, each in model.named_parameters() if not each.requires_grad}
     model.requires_grad_(True)  # the layers are found in the graph of the gradients
-
-    def forward(each: nn.Module, given: Any) -> Any:
-        return returned(call(each, given, "model"), "model").output
-
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")  # it tells of parameters outside of layers
-        graph = tp.DependencyGraph().build_dependency(model, inputs, forward, verbose=False)
+        graph = tp.DependencyGraph().build_dependency(model, inputs, _output, verbose=False)
         pruner = tp.pruner.BasePruner(
             model,
             inputs,
             importance=tp.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=1 - keep,
             ignored_layers=[*_of_outputs(graph)],
-            forward_fn=forward,
+            forward_fn=_output,
         )
         pruner.step()
     for name, each in model.named_parameters():
         each.requires_grad_(name not in frozen)
+
+
+def _output(model: nn.Module, inputs: Any) -> Any:
+    return returned(call(model, inputs, "model"), "model").output
 
 
 def _of_outputs(graph: Any) -> Iterator[nn.Module]:
