@@ -116,12 +116,14 @@ def test_a_network_in_stages_has_fewer_channels():
         (nn.Sequential(*[nn.Linear(3, 3) for _ in range(4)]), (9, 3)),
     ],
 )
-def test_students_of_a_frozen_teacher_are_trained(teacher, shape):
+@pytest.mark.parametrize("last_layer", [False, True])
+def test_students_of_a_frozen_teacher_are_trained(teacher, shape, last_layer):
     pytest.importorskip("torch_pruning")
     teacher.requires_grad_(False)
+    teacher[-1].requires_grad_(last_layer)
     for make in parts(teacher, TensorDataset(torch.randn(*shape))).values():
         assert all(each.requires_grad for each in make().parameters())
-    assert not any(each.requires_grad for each in teacher.parameters())
+    assert not any(each.requires_grad for each in teacher[:-1].parameters())
 
 
 @pytest.mark.parametrize("teacher", [nn.Linear(3, 2), tl.teachers.Predictor(lambda x: x)])

@@ -118,10 +118,40 @@ def test_layers_with_few_channels_keep_all():
 
 
 def test_a_model_that_cannot_be_pruned_is_told():
-    with pytest.raises(tl.ModelError, match=r"channels of the model \(Recurrent\) cannot"):
+    with pytest.raises(tl.ModelError, match=r"channels of the model \(Recurrent\) must be such"):
         prune_channels(Recurrent(), torch.zeros(2, 5, dtype=torch.int64), keep=0.5)
-    with pytest.raises(tl.ModelError, match="refused its inputs"):
+    with pytest.raises(tl.ModelError, match=r"^the model \(Recurrent\) refused its inputs"):
         prune_channels(Recurrent(), torch.zeros(2, 5), keep=0.5)
+
+
+class Several(nn.Module):
+    """Inputs by name; of the outputs, of which training uses the logits, both keep their shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 16, 3)
+        self.logits, self.boxes = nn.Linear(16, 5), nn.Linear(16, 4)
+
+    def forward(self, image: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        x = self.body(image.mul_(scale)).mean((2, 3))
+        return {"logits": self.logits(x), "boxes": self.boxes(x), "at": x.argmax(1)}
+
+
+def test_all_outputs_keep_their_shape(images):
+    before = images.clone()
+    student = prune_channels(Several(), {"image": images, "scale": torch.tensor(2.0)}, keep=0.5)
+    assert student.body.out_channels == student.boxes.in_features == 8
+    assert (student.logits.out_features, student.boxes.out_features) == (5, 4)
+    assert images.equal(before)
+
+
+def test_a_model_with_fixed_sizes_in_its_code_is_told():
+    class Fixed(nn.Sequential):
+        def forward(self, rows: Tensor) -> Tensor:
+            return self[1](self[0](rows).view(-1, 16))
+
+    with pytest.raises(tl.ModelError, match="must be such that torch-pruning can remove some"):
+        prune_channels(Fixed(nn.Linear(6, 16), nn.Linear(16, 2)), torch.zeros(2, 6), keep=0.5)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 1.5, "half"])

@@ -220,7 +220,7 @@ def _of_teacher(teacher: AnyTeacher, data: object) -> _Runs:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Return how many numbers a model has learned."""
+    """Return the number of a model's parameters."""
     return sum(each.numel() for each in model.parameters())
 
 

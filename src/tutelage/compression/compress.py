@@ -128,9 +128,9 @@ def compress(  # noqa: PLR0913 - one verb; each option is a question of its user
         objective: Of the training, such as `SoftTargets(1)`.
         students: By name, functions that make a fresh student each, or modules that are copied: of
             several depths, widths or families. None for the teacher with fewer of its layers, or of
-            its channels where it has no repeated layers, as most convolutional networks; for texts,
-            where `parameters` or `file_size` is given, also without the tokens that do not
-            occur in `train`.
+            its channels where it has no repeated layers, as most convolutional networks; all of
+            their parameters are trained. For texts, where `parameters` or `file_size` is given,
+            also without the tokens that do not occur in `train`.
         margin: The largest acceptable loss against the teacher in the deciding metric, such as
             0.005 of accuracy, or "0.5 points". Without it, `latency`, `parameters` or `file_size`
             must be given.
@@ -296,7 +296,10 @@ def _makers(
     train: object | None,
     val: object,
 ) -> dict[str, Callable[[], nn.Module] | nn.Module]:
-    """Return what makes each student, by name; with `train` also those with only its tokens."""
+    """Return what makes each student, by name; with `train` also those with only its tokens.
+
+    `val` tells whether students that are parts of the teacher run.
+    """
     example = "{'small': lambda: nn.Linear(8, 3)}"
     if students is not None:
         found = by_name("students", students, example)

@@ -18,6 +18,7 @@ from tutelage.layers import Prepared, TextInputs
 from tutelage.layers.blocks import blocks
 from tutelage.layers.wrapper import unwrapped
 from tutelage.students import keep_layers, prune_channels, prune_vocabulary
+from tutelage.students.channels import trainable
 
 _LOG = logging.getLogger("tutelage.compression")
 
@@ -31,7 +32,8 @@ def parts(teacher: object, data: object) -> dict[str, Callable[[], nn.Module]]:
     """Return students that are a part of the teacher, by name; the first is the whole of it.
 
     They have fewer of its repeated blocks, or where it has none, as most convolutional networks,
-    fewer channels in each layer. Each begins with the teacher's weights.
+    fewer channels in each layer. Each begins with the teacher's weights, of which all are trained:
+    what is frozen in the teacher says how it was trained itself.
 
     Args:
         teacher: Any.
@@ -78,7 +80,7 @@ def depths(teacher: nn.Module) -> dict[str, Callable[[], nn.Module]]:
 def widths(teacher: nn.Module, data: object) -> dict[str, Callable[[], nn.Module]]:
     """Return students with all or a share of the teacher's channels, see `prune_channels`."""
     inputs = next(iter(as_source("data", data, 2).epoch(0))).inputs
-    found = {"all channels": lambda: _to_train(copy.deepcopy(teacher))} | {
+    found = {"all channels": lambda: trainable(copy.deepcopy(teacher))} | {
         f"{100 * share:.3g}% of channels": partial(_with_channels, teacher, inputs, share)
         for share in _CHANNELS
     }
@@ -117,15 +119,8 @@ def spread(number: int, count: int) -> list[int]:
 
 
 def _with_layers(teacher: nn.Module, kept: list[int]) -> nn.Module:
-    return _to_train(keep_layers(teacher, kept).student)
+    return trainable(keep_layers(teacher, kept).student)
 
 
 def _with_channels(teacher: nn.Module, inputs: object, share: float) -> nn.Module:
-    return _to_train(prune_channels(copy.deepcopy(teacher).cpu(), inputs, share))
-
-
-def _to_train(student: nn.Module) -> nn.Module:
-    """Return a student; of a teacher that is frozen as a whole, all parameters are trained."""
-    if not any(each.requires_grad for each in student.parameters()):
-        student.requires_grad_(True)
-    return student
+    return trainable(prune_channels(copy.deepcopy(teacher).cpu(), inputs, share))

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from tutelage._checks import inner_fraction, installed
-from tutelage.errors import ArgumentError, ModelError, TutelageError
+from tutelage.errors import ArgumentError, ModelError
 from tutelage.layers import evaluating
-from tutelage.layers.observe import call, returned
-from tutelage.nested import describe
+from tutelage.layers.observe import call, output_of
+from tutelage.nested import describe, leaves
 from tutelage.students.keep_layers import Model
 
 
@@ -30,14 +30,17 @@ def prune_channels(model: Model, inputs: Any, keep: float) -> Model:
     layers that give the outputs keep theirs. With a share s a convolution has about s² of its
     weights. The outputs are others than the model's: train the student.
 
+    The layers are found in eval mode: those that run in training alone, such as auxiliary
+    classifiers, are left as they are. Two layers that share a parameter have one each afterwards.
+
     Args:
         model: A network in PyTorch; it is not changed. Parameters that are frozen stay so.
-        inputs: A batch as the model takes it, of two or more examples, on the model's device.
+        inputs: A batch as the model takes it, on the model's device.
         keep: The share of the channels that is left, between 0 and 1. Layers with so few that none
-            would be left keep all.
+            would be left keep all; those whose output is split into parts may keep fewer.
 
     Returns:
-        The smaller model, of the same class and with the same outputs' shape.
+        The smaller model, of the same class and mode, with outputs of the same shapes.
 
     Raises:
         ArgumentError: `keep` is not between 0 and 1, or `tutelage[prune]` is not installed.
@@ -56,48 +59,56 @@ def prune_channels(model: Model, inputs: Any, keep: float) -> Model:
     package = installed("prune_channels", "torch_pruning", "prune", ArgumentError)
     student = copy.deepcopy(model)
     with evaluating(student), torch.no_grad():
-        expected = describe(_output(student, inputs))
+        expected = describe(_outputs(student, inputs))
         try:
             _prune(package, student, inputs, keep)
-        except TutelageError:
-            raise
+            found = describe(_outputs(student, inputs))
         except Exception as error:
-            raise ModelError(
-                f"the channels of the model ({type(model).__name__}) cannot be pruned: "
-                f"torch-pruning ended with {type(error).__name__}: {error}; build a narrower model "
-                "of your own"
-            ) from error
-        found = describe(_output(student, inputs))
+            raise _not_possible(model, f"{type(error).__name__}: {error}") from error
     if found != expected or any(each.numel() == 0 for each in student.parameters()):
-        raise ModelError(
-            f"the channels of the model ({type(model).__name__}) cannot be pruned: the output must "
-            f"be {expected}, and each layer have a channel, got {found}; build a narrower model of "
-            "your own"
-        )
+        raise _not_possible(model, f"the outputs are {found} in place of {expected}")
     return student
+
+
+def _not_possible(model: nn.Module, why: str) -> ModelError:
+    return ModelError(
+        f"the channels of the model ({type(model).__name__}) must be such that torch-pruning can "
+        f"remove some, and the rest still runs, got {why}; build a narrower model of your own"
+    )
 
 
 def _prune(tp: Any, model: nn.Module, inputs: Any, keep: float) -> None:
     frozen = {name for name, each in model.named_parameters() if not each.requires_grad}
-    model.requires_grad_(True)  # the layers are found in the graph of the gradients
+    trainable(model)  # the layers are found in the graph of the gradients
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")  # it tells of parameters outside of layers
-        graph = tp.DependencyGraph().build_dependency(model, inputs, _output, verbose=False)
+        graph = tp.DependencyGraph().build_dependency(model, inputs, _outputs, verbose=False)
         pruner = tp.pruner.BasePruner(
             model,
             inputs,
             importance=tp.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=1 - keep,
             ignored_layers=[*_of_outputs(graph)],
-            forward_fn=_output,
+            forward_fn=_outputs,
         )
         pruner.step()
     for name, each in model.named_parameters():
-        each.requires_grad_(name not in frozen)
+        if name in frozen:
+            each.requires_grad_(False)
 
 
-def _output(model: nn.Module, inputs: Any) -> Any:
-    return returned(call(model, inputs, "model"), "model").output
+def trainable(model: Model) -> Model:
+    """Return a model of which all parameters are trained that can be, those of real numbers."""
+    for each in model.parameters():
+        each.requires_grad_(each.is_floating_point())
+    return model
+
+
+def _outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
+    """Return all outputs of a model, of which training may use but one."""
+    result = call(model, inputs, "model")
+    found = [each for each in leaves(result) if isinstance(each, Tensor)]
+    return [each for each in found if each.is_floating_point()] or [output_of(result, "model")]
 
 
 def _of_outputs(graph: Any) -> Iterator[nn.Module]:
