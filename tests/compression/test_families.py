@@ -94,8 +94,8 @@ def test_a_network_without_repeated_layers_has_fewer_channels():
     teacher, images = convolutional(), TensorDataset(torch.randn(9, 1, 8, 8))
     found = parts(teacher, images)
     assert [*found] == [
-        "all channels", "75% of channels", "50% of channels", "37.5% of channels",
-        "25% of channels", "12.5% of channels",
+        "all channels", "75 % of channels", "50 % of channels", "37.5 % of channels",
+        "25 % of channels", "12.5 % of channels",
     ]  # fmt: skip
     assert [make()[0].out_channels for make in found.values()] == [16, 12, 8, 6, 4, 2]
     torch.testing.assert_close(found["all channels"]().state_dict(), teacher.state_dict())
@@ -106,7 +106,7 @@ def test_a_network_in_stages_has_fewer_channels():
     pytest.importorskip("torch_pruning")
     models = pytest.importorskip("torchvision.models")
     found = parts(models.resnet18(num_classes=3), TensorDataset(torch.randn(3, 3, 32, 32)))
-    assert "50% of channels" in found
+    assert "50 % of channels" in found
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def widths(teacher: nn.Module, data: object) -> dict[str, Callable[[], nn.Module
     """Return students with all or a share of the teacher's channels, see `prune_channels`."""
     inputs = next(iter(as_source("data", data, 2).epoch(0))).inputs
     found = {"all channels": lambda: trainable(copy.deepcopy(teacher))} | {
-        f"{100 * share:.3g}% of channels": partial(_with_channels, teacher, inputs, share)
+        f"{100 * share:.3g} % of channels": partial(_with_channels, teacher, inputs, share)
         for share in _CHANNELS
     }
     if parameter_count([*found.values()][-1]()) == parameter_count(teacher):
