@@ -196,6 +196,14 @@ def test_where_none_is_within_the_margin_the_budget_ends_it_with_the_best(tmp_pa
     assert [steps for _, steps in calls] == [100, 400, 1600]
 
 
+def test_where_none_is_within_the_margin_it_goes_on_while_the_best_gains(tmp_path):
+    # Both lack more than they gained, but there is nothing better to do with the budget.
+    found, calls = search(tmp_path, {"large": -0.03, "small": -0.2})
+    assert found.run(100) == "large"
+    # From 1,600 steps to 6,400 it gains 0.0047, then 0.0012, then less than a tenth of the margin.
+    assert [steps for _, steps in calls] == [100, 400, 1600, 6400, 25600, 102400]
+
+
 def test_a_budget_that_is_too_short_still_gives_a_student(tmp_path):
     found, calls = search(tmp_path, GAINS, budget=0.001)
     assert found.run(100) == "large"

@@ -18,6 +18,7 @@ from tutelage.reports.verdict import difference, shown
 from tutelage.results.record import Record
 
 _LOG = logging.getLogger("tutelage.compression")
+_WORTH = 0.1
 LONGER = 4
 """By what the steps of a candidate are multiplied in its next round."""
 Train = Callable[[Sequence[str], int, int], Record]
@@ -50,8 +51,9 @@ class Search:
     Successive halving (Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943): the better
     half of a round's candidates is trained again, with four times as many steps. With a margin only
     those are of interest that are faster than the fastest one within it, also if they were left
-    behind before. A candidate is given up if what it lacks is more than what it gained in its last
-    round, where each round is expected to gain at most half as much as the one before.
+    behind before; one of them is given up if what it lacks is more than what it gained in its last
+    round, where each round is expected to gain at most half as much as the one before. While none
+    is within the margin, the rounds go on as long as the best one gains a tenth of the margin.
 
     Args:
         costs: Of all candidates, by name.
@@ -174,30 +176,29 @@ class Search:
         """
         if not self.scores:
             return []
-        chosen = self.chosen
-        limit = self.costs[chosen].seconds if self.passes(chosen) else math.inf
-        left = [
-            name
-            for name, cost in self.costs.items()
-            if name in self.scores and cost.seconds < limit
-            if not self.passes(name) and not self._hopeless(name)
-        ]
+        chosen, left = self.chosen, [name for name in self.scores if name not in self.given_up]
         if self.margin is None:  # one that fell behind is not trained again
             most = max(each[-1].steps for each in self.scores.values())
             left = [name for name in left if self.scores[name][-1].steps == most]
             left = [] if last == 1 else left
+        elif self.passes(chosen):
+            limit = self.costs[chosen].seconds
+            left = [name for name in left if self.costs[name].seconds < limit]
+            lacks = {name: -self.margin - self.scores[name][-1].low for name in left}
+            left = [name for name in left if 0 <= lacks[name] <= max(0.0, self._last_gain(name))]
+        elif self._last_gain(chosen) < _WORTH * self.margin:
+            left = []
         best = sorted(left, key=lambda name: (-self._gain(name), self.costs[name].seconds))
         students = [*dict.fromkeys(self.students[name] for name in best)][: math.ceil(last / 2)]
         in_order = [name for name in self.costs if name in left and self.students[name] in students]
         return sorted(in_order, key=lambda name: self.scores[name][-1].steps)
 
-    def _hopeless(self, name: str) -> bool:
-        if name in self.given_up:
-            return True
-        if self.margin is None or len(self.scores[name]) == 1:
-            return False
+    def _last_gain(self, name: str) -> float:
+        """Return how much better a candidate became in its last round."""
+        if len(self.scores[name]) == 1:
+            return math.inf
         before, last = self.scores[name][-2:]
-        return -self.margin - last.low > max(0.0, last.gain - before.gain)
+        return last.gain - before.gain
 
     def _read(self, record: Record, steps: int) -> None:
         metric, teacher = record.metric, record.teacher

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, TensorDataset
 
 from tutelage._checks import by_name
 from tutelage.errors import ArgumentError, DataError
@@ -254,6 +254,19 @@ def unlabelled(
             "the one that your labels are not"
         )
     return Unlabelled(inputs, torch.full(tuple(values), torch.nan))
+
+
+class Extended(ConcatDataset[Any]):
+    """Training data, followed by inputs that were made of them.
+
+    Args:
+        given: The training data.
+        made: As `unlabelled`.
+    """
+
+    def __init__(self, given: Any, made: Any) -> None:
+        super().__init__([given, made])
+        self.given = given
 
 
 class Domains(Dataset[Any]):

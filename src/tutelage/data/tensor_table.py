@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from tutelage.data.sets import Domains, Labelled, Unlabelled
+from tutelage.data.sets import Domains, Extended, Labelled, Unlabelled
 from tutelage.nested import warn_unused
 
 _ROWS_AT_ONCE = 2**14
@@ -110,7 +110,7 @@ def table_of(data: object, places: Places | None = None) -> Table | None:
         rows = torch.as_tensor(data.indices).long()
         if (inner := table_of(data.dataset, places)) is not None:
             found = replace(inner, rows=inner.positions()[rows])
-    elif type(data) is ConcatDataset:
+    elif type(data) in (ConcatDataset, Extended):
         found = _joined([table_of(each, places) for each in data.datasets])
     elif type(data) is Labelled:
         if places is None and not isinstance(data.labels, str) and data.domain is None:

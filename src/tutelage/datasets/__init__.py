@@ -8,6 +8,16 @@ from tutelage.datasets.columns import Column, Columns
 from tutelage.datasets.load_data import load_data
 from tutelage.datasets.options import DataOptions, SplitOptions
 from tutelage.datasets.splits import Splits
+from tutelage.datasets.synthetic import munge
 from tutelage.datasets.table_inputs import TableInputs
 
-__all__ = ["Column", "Columns", "DataOptions", "SplitOptions", "Splits", "TableInputs", "load_data"]
+__all__ = [
+    "Column",
+    "Columns",
+    "DataOptions",
+    "SplitOptions",
+    "Splits",
+    "TableInputs",
+    "load_data",
+    "munge",
+]

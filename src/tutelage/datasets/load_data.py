@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tutelage.datasets.partition import PART_OF, columns_of_parts, divided, grou
 from tutelage.datasets.python_data import is_python, splits_of_python
 from tutelage.datasets.sources import read, with_pictures
 from tutelage.datasets.splits import Splits, examples_of
+from tutelage.datasets.synthetic import munge
 from tutelage.datasets.targets import Targets, is_list
 from tutelage.errors import ArgumentError, DataError, nearest, some_of
 
@@ -79,7 +81,7 @@ def load_data(
     groups = groups_of_parts(parts, encoder.options, notes)
     for each in notes:
         _LOG.warning(each)
-    return Splits(
+    found = Splits(
         **sets,
         labelled=labelled,
         classes=targets.classes if targets else (),
@@ -92,7 +94,9 @@ def load_data(
         described=_described(parts, encoder),
         warnings=tuple(notes),
         _read=encoder.examples,
+        _make=None if columns is None else partial(encoder.synthetic, parts["train"]),
     )
+    return found.with_synthetic(options.synthetic) if options.synthetic else found
 
 
 def _with_folders(argument: str, options: DataOptions) -> DataOptions:
@@ -270,6 +274,13 @@ class Encoder:
                 "of labels; name them, or correct `label`"
             )
         return found
+
+    def synthetic(self, train: Content, count: int) -> Any:
+        """Return inputs without labels that are made of those of the training data."""
+        seed = self.options.split.seed
+        made, first = munge(self.columns, train.inputs, count, seed=seed)
+        labels = None if self.targets is None else self.targets.unknown(count)
+        return self.data_set(replace(train.kept(first.numpy()), inputs=made, targets=labels))
 
     @property
     def form(self) -> str:

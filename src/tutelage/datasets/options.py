@@ -64,6 +64,8 @@ class DataOptions(BaseModel):
         val: Likewise, or the fraction of the training data that becomes validation data.
         test: Likewise.
         unlabelled: Inputs without labels, which are added to the training data.
+        synthetic: How many rows without labels are made of those of a table and added to the
+            training data, see `munge`; None for none, but in `compress` for 200,000.
         text: The column whose text is the input.
         image: The column that holds images, or paths of images relative to the file.
         columns: The columns that are the input; None for all that are not used otherwise, if
@@ -91,6 +93,7 @@ class DataOptions(BaseModel):
     val: Any = None
     test: Any = None
     unlabelled: Any = None
+    synthetic: int | None = Field(default=None, ge=0)
     text: _Name | None = None
     image: _Name | None = None
     columns: _Names | None = None

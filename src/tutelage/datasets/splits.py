@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
+from tutelage._checks import integer
 from tutelage.data import Domains
+from tutelage.data.sets import Extended
 from tutelage.datasets.columns import Columns
 from tutelage.datasets.options import Kind
 from tutelage.datasets.table_inputs import TableInputs
-from tutelage.errors import DataError
+from tutelage.errors import ArgumentError, DataError
 from tutelage.labels import UNLABELLED
 from tutelage.nested import DomainExample
 
@@ -57,6 +59,7 @@ class Splits:
     described: str = ""
     warnings: tuple[str, ...] = ()
     _read: Callable[[str], tuple[Any, pd.DataFrame]] | None = field(default=None, repr=False)
+    _make: Callable[[int], Any] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         return f"Splits({self.described})"
@@ -76,6 +79,21 @@ class Splits:
                 "`image` out of the data"
             )
         return TableInputs.fit(self.columns, self.rows, thresholds=thresholds)
+
+    def with_synthetic(self, count: int) -> Splits:
+        """Return the splits with that many rows more to train on, made by `munge`; for a teacher.
+
+        Raises:
+            ArgumentError: Inputs are not rows of a table in a file, or `count` is below 1.
+        """
+        if self._make is None:
+            raise ArgumentError(
+                "`synthetic` is for tables in files, got other data; give more inputs as "
+                "`unlabelled`, or a transform"
+            )
+        integer("count", count, 1, "it counts the rows that are made")
+        described = f"{self.described}; {count:,} synthetic rows"
+        return replace(self, train=Extended(self.train, self._make(count)), described=described)
 
     def examples(self, reference: str) -> tuple[Any, pd.DataFrame]:
         """Return the examples of another file, read as the training data was, and its columns.

@@ -17,7 +17,10 @@ from tutelage.recipes.model import StudentSpec
 from tutelage.recipes.student_files import FILE, write_student
 from tutelage.recipes.study_recipe import training_of
 from tutelage.studies import ReportOptions
+from tutelage.teachers import Stored
 
+_ROWS, _CELLS = 200_000, 20_000_000
+"""Of the rows that are made of a table; wide ones are fewer, so that they fit into memory."""
 _SHARED = ("metrics", "monitor", "transform")
 
 
@@ -55,7 +58,7 @@ def carry_out_compression(job: Job) -> Compressed:
     with build.named("compress"):
         return compress(
             teacher,
-            train=data.train,
+            train=_with_synthetic(job),
             val=data.val,
             test=data.test,
             objective=objective,
@@ -68,6 +71,15 @@ def carry_out_compression(job: Job) -> Compressed:
             **{name: settings[name] for name in _SHARED if name in settings}
             | build.arguments(given, ("compress",), omit=("students", "training", "report")),
         )
+
+
+def _with_synthetic(job: Job) -> Any:
+    """Return the training data, and of a table rows made of it, unless the recipe says how many."""
+    data, options, transform = job.data, job.model.data.root, job.settings.get("transform")
+    told = getattr(options, "synthetic", 0) is not None or transform is not None
+    if told or data.columns is None or isinstance(job.teacher(), Stored):
+        return data.train
+    return data.with_synthetic(min(_ROWS, _CELLS // len(data.columns))).train
 
 
 def _students(job: Job, given: dict[str, StudentSpec] | None) -> dict[str, Any] | None:

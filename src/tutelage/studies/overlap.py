@@ -23,7 +23,7 @@ from tutelage.data import (
 )
 from tutelage.data.fingerprint import content
 from tutelage.data.loader_source import used_rows
-from tutelage.data.sets import Domains, evenly, held_datasets, is_map_style
+from tutelage.data.sets import Domains, Extended, evenly, held_datasets, is_map_style
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import DataError
 from tutelage.nested import label_key, split_dict
@@ -198,6 +198,8 @@ def train_examples(name: str, data: Any) -> Examples:
 
     Random states, also those of the data, do not change.
     """
+    if isinstance(data, Extended):  # what is made of training data is as like test data as they are
+        data = data.given
     dataset: Any = data.dataset if isinstance(data, DataLoader) else as_dataset("train", data)
     if isinstance(dataset, IterableDataset) or not is_map_style(dataset):
         return Examples(name, unread=_no_length(name))
