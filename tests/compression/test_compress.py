@@ -309,6 +309,24 @@ def test_the_report_shows_what_was_tried_and_the_verdict(compressed):
     assert str(compressed).startswith(shown.verdict)
 
 
+@pytest.mark.parametrize(
+    ("student", "examples", "helps"),
+    [(Blind, 700, "longer training or a larger student"),
+     (lambda: network(256), 60, "more inputs for the teacher to label")],
+)  # fmt: skip
+def test_where_none_is_within_the_margin_the_report_says_what_would_help(
+    digits, out, student, examples, helps
+):
+    train, students = digits.part(0, examples), {"one": student}
+    found = digits.compress(out, train=train, students=students, margin=0.001, budget="15s")
+    page = record_page(read_record(found.out / "results.json"))
+    text = " ".join(next(each for each in page.sections if each.heading == "Search").text)
+    assert f"{helps} would help most" in text
+    (candidate,) = search_of(found).candidates
+    assert (candidate.before is None) == (candidate.steps == 100)
+    assert ("Its last round, of four times as many steps" in text) == (candidate.steps != 100)
+
+
 def test_without_a_margin_the_best_within_the_limits_is_chosen(digits, out):
     found = digits.compress(out, margin=None, parameters="0.1x", steps=40, seeds=2)
     teacher = sum(each.numel() for each in digits.teacher.parameters())

@@ -450,8 +450,11 @@ def _record(
 def _scored(scores: Sequence[Score]) -> dict[str, Any]:
     if not scores:
         return {}
-    last = scores[-1]
-    return vars(last) | {"low": last.low if math.isfinite(last.low) else None}
+    *before, last = scores
+    return vars(last) | {
+        "low": last.low if math.isfinite(last.low) else None,
+        "before": before[-1].gain if before else None,
+    }
 
 
 def _seen_by_teacher(on_val: float, results: Record) -> list[str]:

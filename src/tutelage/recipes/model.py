@@ -285,7 +285,7 @@ class RecipeModel(Section):
         "units of the labels.",
     )
     thresholds: int = Field(
-        default=48,
+        default=256,
         ge=0,
         description="Of a table whose teacher consists of trees: how many of the thresholds at "
         "which they split a number a new student is given as steps, 1 if the number is above and 0 "

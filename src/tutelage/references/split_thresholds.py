@@ -18,7 +18,7 @@ _Splits = Iterator[tuple[int, NDArray[np.float64]]]
 """Columns, by position, and thresholds t of them: a row goes to the right where x > t."""
 
 
-def split_thresholds(model: Any, most: int = 48) -> dict[int | str, list[float]]:
+def split_thresholds(model: Any, most: int = 256) -> dict[int | str, list[float]]:
     """Return the thresholds at which the trees of a model split each number, ascending.
 
     A network sees a standardised number as one value and can follow the jumps of trees only by

@@ -209,6 +209,7 @@ class CandidateRecord:
     value: float | None = None  # the deciding metric on validation data
     gain: float | None = None  # its difference from the teacher's, signed so that more is better
     low: float | None = None  # the lower end of its 95 % interval over examples
+    before: float | None = None  # the difference after the training before the longest
     steps: int | None = None  # of its longest training
     seconds: float | None = None  # that it took
     is_chosen: bool = False

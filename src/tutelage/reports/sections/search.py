@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from tutelage.reports.figures import Line, trade_off
 from tutelage.reports.numbers import (
     NONE,
@@ -14,10 +16,15 @@ from tutelage.reports.numbers import (
 )
 from tutelage.reports.page import Figure, Row, Section, Table
 from tutelage.reports.sections.outcome import few_of
-from tutelage.reports.verdict import difference, metric_name, shown
+from tutelage.reports.verdict import better, difference, metric_name, shown
 from tutelage.results.record import CandidateRecord, DecidingMetric, Record, SearchRecord
 
 _MOST_DRAWN = 24
+_FAR = 1.5
+_DISTANCES = {
+    "kl": "mean KL divergence from the teacher",
+    "teacher_mse": "mean squared difference from the teacher",
+}
 
 
 def search_section(record: Record) -> Section | None:
@@ -31,9 +38,8 @@ def search_section(record: Record) -> Section | None:
         f"{counted(len(search.candidates), 'candidate')}, {counted(search.rounds, 'round')} of "
         f"training in {significant(search.seconds / 60)} minutes; students were compared with the "
         f"teacher on validation data {counted(search.looks, 'time')}. The test data chose nothing.",
-        "No candidate was within the margin on validation data; the best of them was chosen. "
-        "Longer training (`budget`), larger students, or more inputs for the teacher to label may "
-        "help."
+        f"No candidate was within the margin on validation data; the best of them was chosen. "
+        f"{_what_helps(record, chosen, metric)}"
         if missed
         else "",
     )
@@ -47,6 +53,29 @@ def search_section(record: Record) -> Section | None:
     )
     table = Table("Candidates, the slowest first", rows, note, emphasis=place)
     return Section("Search", tuple(filter(None, text)), table, _front(search, metric))
+
+
+def _what_helps(record: Record, chosen: CandidateRecord, metric: DecidingMetric) -> str:
+    """Say what would bring a student nearer to its teacher, by the data where it is far from it."""
+    text = "A larger budget, larger students, or more inputs for the teacher to label may help."
+    trials = record.arm(record.primary).trials
+    for name, words in _DISTANCES.items():
+        if any(name not in each.train or name not in each.metrics for each in trials):
+            continue
+        near = fmean(each.train[name] for each in trials)
+        far = fmean(each.metrics[name] for each in trials)
+        text = (
+            f"Its {words} is {significant(near)} on inputs that it was trained on, and "
+            f"{significant(far)} on test data: "
+        ) + (
+            "more inputs for the teacher to label would help most."
+            if far > _FAR * near
+            else "longer training or a larger student would help most."
+        )
+    if chosen.before is not None and chosen.gain is not None:
+        gained = better(chosen.gain - chosen.before, metric)
+        text += f" Its last round, of four times as many steps, made it {gained}."
+    return text
 
 
 def _row(
