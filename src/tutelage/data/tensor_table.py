@@ -110,7 +110,7 @@ def table_of(data: object, places: Places | None = None) -> Table | None:
         rows = torch.as_tensor(data.indices).long()
         if (inner := table_of(data.dataset, places)) is not None:
             found = replace(inner, rows=inner.positions()[rows])
-    elif type(data) in (ConcatDataset, Extended):
+    elif type(data) is ConcatDataset or type(data) is Extended:
         found = _joined([table_of(each, places) for each in data.datasets])
     elif type(data) is Labelled:
         if places is None and not isinstance(data.labels, str) and data.domain is None:

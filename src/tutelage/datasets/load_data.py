@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -277,8 +277,9 @@ class Encoder:
 
     def synthetic(self, train: Content, count: int) -> Any:
         """Return inputs without labels that are made of those of the training data."""
+        columns, rows = cast(Columns, self.columns), cast(Tensor, train.inputs)
         seed = self.options.split.seed
-        made, first = munge(self.columns, train.inputs, count, seed=seed)
+        made, first = munge(columns, rows, count, seed=seed)
         labels = None if self.targets is None else self.targets.unknown(count)
         return self.data_set(replace(train.kept(first.numpy()), inputs=made, targets=labels))
 
