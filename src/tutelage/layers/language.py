@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from tutelage.errors import DataError
 from tutelage.labels import UNLABELLED
+from tutelage.layers.packing import MASKS, of_tokens, within_texts
 from tutelage.layers.wrapper import unwrapped
 from tutelage.nested import describe
 from tutelage.signals import Batch
@@ -104,7 +104,11 @@ def next_tokens(batch: Batch) -> Batch:
             f"{describe(tokens)}; give the tokens of each text as a list or a tensor"
         )
     labels = tokens if batch.labels is None else batch.labels
-    given = {"labels": labels, "row_mask": batch.row_mask, **_masks(inputs)}
+    given = {
+        "labels": labels,
+        "row_mask": batch.row_mask,
+        **{name: of_tokens(inputs, name) for name in MASKS},
+    }
     for name, each in given.items():
         if each is not None and getattr(each, "shape", None) != tokens.shape:
             raise DataError(
@@ -128,25 +132,3 @@ def next_tokens(batch: Batch) -> Batch:
         next_tokens=True,
         aligned_labels=batch.labels,
     )
-
-
-def _masks(inputs: Mapping[str, Any]) -> dict[str, Tensor | None]:
-    """Return the attention mask and the position ids that are of tokens."""
-    found: dict[str, Tensor | None] = {}
-    for name in ("attention_mask", "position_ids"):
-        each = inputs.get(name)
-        of_tokens = isinstance(each, Tensor) and each.ndim == _TABLE
-        found[name] = each if of_tokens else None
-    return found
-
-
-def within_texts(inputs: Mapping[str, Any], tokens: Tensor) -> Tensor:
-    """Return which positions are followed by a token of the same text, `[batch, tokens − 1]`."""
-    masks = _masks(inputs)
-    valid = torch.ones_like(tokens[:, 1:], dtype=torch.bool)
-    mask, positions = masks["attention_mask"], masks["position_ids"]
-    if mask is not None:
-        valid = valid & (mask[:, :-1] != 0) & (mask[:, 1:] == mask[:, :-1])
-    if positions is not None:
-        valid = valid & (positions[:, 1:] > positions[:, :-1])
-    return valid

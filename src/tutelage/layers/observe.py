@@ -13,6 +13,9 @@ from tutelage.errors import ModelError, TutelageError
 from tutelage.heads import HeadLogits
 from tutelage.layers.capture import Captured, Complete, capturing
 from tutelage.layers.head import Head, head_of, is_exact
+from tutelage.layers.language import is_causal
+from tutelage.layers.packing import separated, tell_if_texts_mix
+from tutelage.layers.wrapper import unwrapped
 from tutelage.nested import batch_size, describe, index_inputs, is_column, on_tensors
 from tutelage.signals import Signals
 from tutelage.wants import Fields
@@ -29,6 +32,8 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     Where `fields.head_from` allows it and the model's logits are exactly those of its output layer,
     the output is `HeadLogits`: the model then runs as far as the input of that layer.
     """
+    if isinstance(inputs, Mapping) and isinstance(inputs.get("input_ids"), Tensor):
+        inputs = _apart(model, inputs, side)
     head = None
     if fields.head_from is not None and hasattr(model, "get_output_embeddings"):
         head = _exact_head(model, inputs, fields, side)
@@ -44,6 +49,20 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
         result = call(model, inputs, side)
     signals = returned(result, side) if fields.output else Signals()
     return replace(signals, features=captured.features, tokens=captured.tokens)
+
+
+def _apart(model: nn.Module, inputs: Mapping[str, Any], side: str) -> Mapping[str, Any]:
+    """Return the inputs of a causal language model such that texts in one row do not mix."""
+    if torch.compiler.is_dynamo_compiling() or not is_causal(model):
+        return inputs
+    inputs, whole = separated(inputs), unwrapped(model)
+
+    def run(given: Mapping[str, Any]) -> Tensor:
+        with evaluating(whole):
+            return output_of(call(whole, given, side), side)
+
+    tell_if_texts_mix(whole, inputs, run)
+    return inputs
 
 
 def _exact_head(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Head | None:
@@ -103,6 +122,8 @@ def call(model: nn.Module, inputs: Any, side: str, labels: Any = None) -> Any:
         if isinstance(inputs, Tensor) and labels is None:
             return model(inputs)
         args, kwargs = arguments(inputs)
+        if kwargs and hasattr(getattr(unwrapped(model), "config", None), "use_cache"):
+            kwargs.setdefault("use_cache", False)  # with it, texts of a packed row would mix
         if labels is not None:
             labels = on_tensors(labels, Tensor.clone)
             if isinstance(inputs, Mapping):

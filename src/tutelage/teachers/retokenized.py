@@ -17,7 +17,8 @@ from tutelage._checks import integer
 from tutelage.aligned import AlignedTargets, Cells
 from tutelage.errors import ModelError
 from tutelage.heads import HeadLogits, chunks_of_rows
-from tutelage.layers.language import is_causal, within_texts
+from tutelage.layers.language import is_causal
+from tutelage.layers.packing import within_texts
 from tutelage.layers.wrapper import unwrapped
 from tutelage.positions import rows_of
 from tutelage.rows import Rows
