@@ -18,7 +18,11 @@ _LABELLED = 2
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 """Keys of a dict that may contain its labels; the first that exists is used."""
 
-BESIDE = ("domain", "row_mask")
+ROW_MASKS = ("row_mask", "assistant_masks", "completion_mask", "loss_mask")
+"""Keys of a dict for a row mask: ours, and those by which others mark the tokens that are learned:
+`apply_chat_template` of transformers, and trainers. A row is one by all that are there."""
+
+BESIDE = ("domain", *ROW_MASKS)
 """Keys of a dict that are neither inputs nor labels."""
 
 
@@ -213,8 +217,11 @@ def split_batch(raw: object) -> tuple[Any, Any, Any, Any]:
         return raw, None, None, None
     if isinstance(raw, Mapping):
         inputs, others = split_dict(raw)
-        domain, mask = (others.pop(key, None) for key in BESIDE)
-        return inputs, _labels(*others.values()), domain, _mask(mask)
+        domain, *masks = (others.pop(key, None) for key in BESIDE)
+        found = [_mask(name, each) for name, each in zip(ROW_MASKS, masks, strict=True)]
+        known = [each for each in found if each is not None]
+        mask = torch.stack(known).all(dim=0) if known else None
+        return inputs, _labels(*others.values()), domain, mask
     if isinstance(raw, (Tensor, np.ndarray)):
         return _tensor(raw), None, None, None
     if isinstance(raw, (tuple, list)) and len(raw) > 0:
@@ -260,7 +267,7 @@ def with_parts(example: Any, *parts: Any) -> Any:
 
 
 def split_dict(example: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a dict's inputs, and a dict of its labels, domain and row mask, if any."""
+    """Return a dict's inputs, and a dict of its labels, domain and row masks, if any."""
     keys = (*BESIDE, label_key(example))
     others = {key: example[key] for key in keys if key in example}
     return {key: value for key, value in example.items() if key not in others}, others
@@ -309,14 +316,14 @@ def _labels(value: Any = None) -> Any:
         ) from error
 
 
-def _mask(value: Any) -> Tensor | None:
+def _mask(name: str, value: Any) -> Tensor | None:
     """Return a row mask as a tensor of bool, `[batch, …]`."""
     if value is None:
         return None
     mask = torch.as_tensor(value)
     if mask.ndim < _LABELLED or bool(((mask != 0) & (mask != 1)).any()):
         raise DataError(
-            "`row_mask` must be true or 1 where a position has an answer, [batch, tokens] or "
+            f"`{name}` must be true or 1 where a position has an answer, [batch, tokens] or "
             f"[batch, height, width], got {describe(mask)}; give one value for each position"
         )
     return mask.bool()

@@ -100,7 +100,8 @@ class Batch:
                 `(x, labels)` or, for models of several inputs, `((x1, x2), labels)`, of which
                 further parts are not used; a `DomainExample`; a dict of inputs, with labels under
                 `labels`, `label`, `targets`, `target` or `y` (the first of these), and optional
-                `domain` and `row_mask`; a `Batch`; or an `IndexedExample` of any of these. Arrays
+                `domain` and `row_mask` (or a mask of tokens by another name, see the docs of
+                language models); a `Batch`; or an `IndexedExample` of any of these. Arrays
                 may replace tensors. Labels that are a list of dicts or tensors, one per example,
                 stay a list; a list or tuple of tensors beside it becomes `PerExample`.
             progress: See `Batch`.

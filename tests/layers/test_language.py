@@ -137,6 +137,34 @@ def test_packed_rows_have_the_loss_of_their_texts():
     close(loss(model, Batch(inputs, labels)), expected)
 
 
+@pytest.mark.parametrize("name", ["row_mask", "assistant_masks", "completion_mask", "loss_mask"])
+@pytest.mark.parametrize("objective", [tl.HardLabels(), tl.SoftTargets(2)])
+def test_tokens_that_a_mask_of_a_chat_leaves_out_are_not_learned(name, objective):
+    """As if they had the label −100, also where a teacher could teach them."""
+    ask, raw = tl.Distiller(make("Llama"), make("Llama", seed=1), objective, 0), padded(texts())
+    expected = ask(batch_of(raw)).total
+    marks = (raw.pop("labels") != -100).long()
+    close(ask(Batch.of({**raw, name: marks})).total, expected)
+
+
+def test_of_two_masks_a_token_must_be_in_both():
+    ids = torch.tensor([[5, 6, 7, 8]])
+    masks = {"completion_mask": [[0, 1, 1, 1]], "assistant_masks": [[1, 1, 0, 1]]}
+    batch = Batch.of({"input_ids": ids, **masks})
+    assert batch.row_mask.tolist() == [[False, True, False, True]]
+    assert [*batch.inputs] == ["input_ids"]
+
+
+def test_an_input_that_a_model_does_not_name_is_told_once(caplog):
+    model, inputs = make("Llama"), {"input_ids": torch.tensor([[5, 6, 7]])}
+    with caplog.at_level("WARNING", "tutelage"):
+        for _ in range(2):
+            loss(model, Batch({**inputs, "sample_weight": torch.ones(1)}))
+        loss(model, Batch({**inputs, "position_ids": torch.arange(3)[None]}))
+    (message,) = [each.getMessage() for each in caplog.records]
+    assert message.startswith("LlamaForCausalLM names no input 'sample_weight'")
+
+
 def test_an_example_without_labels_is_taught_everywhere_by_its_teacher():
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]])
     labels = torch.tensor([[-100, -100, 7, 8], [-100] * 4])

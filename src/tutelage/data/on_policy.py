@@ -14,7 +14,7 @@ from tutelage.data.randomness import mixed_seed
 from tutelage.data.sets import is_map_style, load
 from tutelage.data.source import Order, SetSource, Shard, Source
 from tutelage.errors import ArgumentError, DataError
-from tutelage.nested import describe, label_key
+from tutelage.nested import ROW_MASKS, describe, label_key
 from tutelage.schedules import Constant, Schedule, fraction_schedule
 from tutelage.signals import Batch
 
@@ -85,7 +85,7 @@ class OnPolicy:
         self.eos_token_id = _ends(eos_token_id)
         self.prompts, self.texts = prompts, texts
         first = _first("prompts", prompts)
-        unlabelled = label_key(first) is None and "row_mask" not in first
+        unlabelled = label_key(first) is None and not any(name in first for name in ROW_MASKS)
         if texts is not None:
             _first("texts", texts)
         elif unlabelled and not self.is_all_written:

@@ -1,9 +1,12 @@
 """Run a model and take its output and the features that are required."""
 
+import inspect
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,6 +36,7 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     the output is `HeadLogits`: the model then runs as far as the input of that layer.
     """
     if isinstance(inputs, Mapping) and isinstance(inputs.get("input_ids"), Tensor):
+        _tell_unused(type(unwrapped(model)), frozenset(map(str, inputs)))
         inputs = _apart(model, inputs, side)
     head = None
     if fields.head_from is not None and hasattr(model, "get_output_embeddings"):
@@ -49,6 +53,20 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
         result = call(model, inputs, side)
     signals = returned(result, side) if fields.output else Signals()
     return replace(signals, features=captured.features, tokens=captured.tokens)
+
+
+@cache
+def _tell_unused(kind: type[nn.Module], names: frozenset[str]) -> None:
+    """Warn once of inputs that a model of transformers takes in its `**kwargs`."""
+    known = inspect.signature(kind.forward).parameters
+    takes_others = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    unknown = sorted(names - known.keys() - {"token_type_ids"})  # which tokenizers give to any
+    if takes_others and unknown and "input_ids" in known:
+        logging.getLogger("tutelage").warning(
+            "%s names no input %s, which probably has no effect. Leave it out of the data; tokens "
+            "that are not to be learned are marked by labels of -100 or a `row_mask`.",
+            kind.__name__, " or ".join(map(repr, unknown)),
+        )  # fmt: skip
 
 
 def _apart(model: nn.Module, inputs: Mapping[str, Any], side: str) -> Mapping[str, Any]:
