@@ -12,7 +12,7 @@ from tutelage.compression.families import TABLE_WIDTHS
 from tutelage.errors import RecipeError
 from tutelage.exporting import ABOUT
 from tutelage.objectives import BinaryTargets, Objective, OutputRegression, SoftTargets
-from tutelage.recipes.job import Job
+from tutelage.recipes.job import THRESHOLDS, Job
 from tutelage.recipes.model import StudentSpec
 from tutelage.recipes.student_files import FILE, write_student
 from tutelage.recipes.study_recipe import training_of
@@ -21,6 +21,8 @@ from tutelage.teachers import Stored
 
 _ROWS, _CELLS = 200_000, 20_000_000
 """Of the rows that are made of a table; wide ones are fewer, so that they fit into memory."""
+_THRESHOLDS = 256
+"""With so many rows to learn from, more thresholds of a number are better."""
 _SHARED = ("metrics", "monitor", "transform")
 
 
@@ -35,7 +37,9 @@ def carry_out_compression(job: Job) -> Compressed:
                 f"{job.document.where((name,))}: `compress` trains by one `objective` on the data, "
                 f"got `{name}`; leave it out"
             )
-    job.load()
+    told = getattr(job.model.data.root, "synthetic", 0) is not None
+    makes_rows = not told and job.settings.get("transform") is None
+    job.load(thresholds=_THRESHOLDS if makes_rows else THRESHOLDS)
     build, settings, data = job.build, job.settings, job.data
     for name in ("val", "test"):
         if getattr(data, name) is None:
@@ -58,7 +62,7 @@ def carry_out_compression(job: Job) -> Compressed:
     with build.named("compress"):
         return compress(
             teacher,
-            train=_with_synthetic(job),
+            train=_with_synthetic(job) if makes_rows else data.train,
             val=data.val,
             test=data.test,
             objective=objective,
@@ -74,10 +78,9 @@ def carry_out_compression(job: Job) -> Compressed:
 
 
 def _with_synthetic(job: Job) -> Any:
-    """Return the training data, and of a table rows made of it, unless the recipe says how many."""
-    data, options, transform = job.data, job.model.data.root, job.settings.get("transform")
-    told = getattr(options, "synthetic", 0) is not None or transform is not None
-    if told or data.columns is None or isinstance(job.teacher(), Stored):
+    """Return the training data, and of a table rows made of it, which the teacher can label."""
+    data = job.data
+    if data.columns is None or isinstance(job.teacher(), Stored):
         return data.train
     return data.with_synthetic(min(_ROWS, _CELLS // len(data.columns))).train
 

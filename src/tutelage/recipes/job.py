@@ -34,6 +34,8 @@ from tutelage.training.engine import as_engine
 from tutelage.training.stages import checked_stages
 from tutelage.wants import Fields
 
+THRESHOLDS = 48
+"""At how many of the teacher's thresholds a number has steps: more overfit the labelled rows."""
 _LOG = logging.getLogger(__name__)
 _SOME, _SOME_LABELS = 1000, 10_000
 """How many labels the scale of values is computed from; more of a table, whose labels are read
@@ -129,11 +131,12 @@ class Job:
             f"{self.document.source}: `{key}` must be given; add `{key}:`, {example}"
         )
 
-    def load(self, *, teacher: bool = True) -> Job:
+    def load(self, *, teacher: bool = True, thresholds: int = THRESHOLDS) -> Job:
         """Load the data, and the teacher as it is before it is fine-tuned; return this job.
 
         Args:
             teacher: Whether there is a teacher.
+            thresholds: Of each number, see the recipe's `thresholds`, where it does not say.
         """
         build, model = self.build, self.model
         self.data = build.data = build.load_data(model.data.root)
@@ -151,8 +154,9 @@ class Job:
         else:
             self.data = self._in_order_of_teacher(self.data)
         build.data, columns = self.data, self.data.columns
-        if self.given_teacher is not None and columns is not None and model.thresholds:
-            build.thresholds = thresholds_by_name(self.given_teacher, columns, model.thresholds)
+        most = thresholds if model.thresholds is None else model.thresholds
+        if self.given_teacher is not None and columns is not None and most:
+            build.thresholds = thresholds_by_name(self.given_teacher, columns, most)
         self.settings, self.fine_tuning = map(self.made, (self.settings, self.fine_tuning))
         # What a fine-tuned teacher's layers do with examples is not what they did before.
         if not uses_teacher(model.student, examples=True):

@@ -284,12 +284,12 @@ class RecipeModel(Section):
         description="Train a new student of values on standardised ones; what it returns is in the "
         "units of the labels.",
     )
-    thresholds: int = Field(
-        default=256,
+    thresholds: int | None = Field(
+        default=None,
         ge=0,
         description="Of a table whose teacher consists of trees: how many of the thresholds at "
         "which they split a number a new student is given as steps, 1 if the number is above and 0 "
-        "if not; 0 for none.",
+        "if not: 48, in a compression with synthetic rows 256; 0 for none.",
     )
     on_policy: OnPolicySection | None = Field(  # pyright: ignore[reportInvalidTypeForm]
         default=None,
