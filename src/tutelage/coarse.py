@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ class CoarseLogits:
         logits: `[batch, k]`, theirs at temperature 1; −∞ where `ids` is −1.
         other: `[batch]`, logsumexp of the logits of all other classes; −∞ where there are none.
         sampled_at: The temperature at which the classes were sampled; None where they were not.
+        classes: How many the student must have; None where that is not known.
 
     Raises:
         ModelError: The shapes do not match.
@@ -40,6 +41,7 @@ class CoarseLogits:
     logits: Tensor
     other: Tensor
     sampled_at: float | None = None
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         parts = (self.ids, self.logits, self.other)
@@ -73,7 +75,9 @@ class CoarseLogits:
         width = max(part.ids.shape[1] for part in parts)
         same = [widened(part, width) for part in parts]
         columns = ([part.ids, part.logits, part.other] for part in same)
-        return cls(*map(torch.cat, zip(*columns, strict=True)), sampled_at=sampled_at)
+        (classes, *others) = {part.classes for part in parts}
+        tensors = map(torch.cat, zip(*columns, strict=True))
+        return cls(*tensors, sampled_at=sampled_at, classes=None if others else classes)
 
     def __len__(self) -> int:
         return len(self.other)
@@ -88,7 +92,7 @@ class CoarseLogits:
     def changed(self, change: Callable[[Tensor], Tensor]) -> CoarseLogits:
         """Apply a function, such as one that chooses rows, to ids, logits and "other"."""
         parts = map(change, (self.ids, self.logits, self.other))
-        return CoarseLogits(*parts, sampled_at=self.sampled_at)
+        return CoarseLogits(*parts, sampled_at=self.sampled_at, classes=self.classes)
 
 
 def widened(coarse: CoarseLogits, width: int) -> CoarseLogits:
@@ -98,4 +102,4 @@ def widened(coarse: CoarseLogits, width: int) -> CoarseLogits:
         return coarse
     ids = F.pad(coarse.ids, missing, value=-1)
     logits = F.pad(coarse.logits, missing, value=-torch.inf)
-    return CoarseLogits(ids, logits, coarse.other, coarse.sampled_at)
+    return replace(coarse, ids=ids, logits=logits)

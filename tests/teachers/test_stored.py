@@ -7,6 +7,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 import tutelage as tl
 from store.conftest import dense, make, output_of
+from tutelage.errors import ModelError
 from tutelage.teachers import Live, Stored, as_teacher
 
 OUTPUT = tl.Fields(output=True)
@@ -198,3 +199,15 @@ def test_other_data_cannot_be_labelled_by_a_store(store, tmp_path):
 def test_no_store_is_refused():
     with pytest.raises(tl.ArgumentError, match="needs a store or its folder, got none"):
         Stored()
+
+
+@pytest.mark.parametrize("kept", [{"top_k": 3}, {"sampled_classes": 3}])
+def test_a_student_must_have_the_classes_of_the_teacher_that_was_labelled(tmp_path, kept):
+    inputs = torch.randn(8, 4)
+    store = tl.label(nn.Linear(4, 5), inputs, out=tmp_path / "store", **kept)
+    batch = tl.Batch(inputs, index=torch.arange(8))
+    for classes in (4, 6):
+        ask = tl.Distiller(nn.Linear(4, classes), tl.teachers.Stored(store), tl.SoftTargets(1))
+        with pytest.raises(ModelError, match=rf"{classes} \(student\) and 5 \(teacher"):
+            ask(batch)
+    assert tl.Distiller(nn.Linear(4, 5), tl.teachers.Stored(store), tl.SoftTargets(1))(batch).total

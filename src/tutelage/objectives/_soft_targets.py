@@ -126,6 +126,12 @@ def _at_known_classes(student: Tensor, teacher: CoarseLogits) -> tuple[Tensor, T
             f"student logits must be [{len(teacher)}, classes] where the teacher has outputs for "
             f"{len(teacher)} examples, got {list(student.shape)}; let the student return that shape"
         )
+    if teacher.classes not in (None, student.shape[1]):
+        raise ModelError(
+            f"student and teacher must have the same number of classes, got {student.shape[1]} "
+            f"(student) and {teacher.classes} (teacher, whose outputs are stored); change the "
+            "student's last layer, or label with a teacher that has the student's classes"
+        )
     ids = _known_classes(teacher.ids, teacher.other, student.shape[1])
     logits = at_least_float32(student)
     # The filling −1 has a column of its own, past the last class.

@@ -7,7 +7,7 @@ so that the bytes of a store do not depend on numpy's version.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -117,6 +117,8 @@ class Field(Entry):
         by_answer: Whether examples have different numbers of answers, such as texts of tokens, all
             of which are stored one after another.
         classes: How many there are, for a coarse or a sampled field; 0 where not known.
+        complete: Whether the teacher's output had all these classes, so that a student must have as
+            many; a server may name fewer tokens than models have columns.
         temperature: At which classes are sampled; 1 for the other forms.
     """
 
@@ -125,6 +127,7 @@ class Field(Entry):
     dtype: Float
     shape: tuple[NonNegativeInt, ...]
     classes: NonNegativeInt = 0
+    complete: bool = False
     temperature: PositiveFloat = 1.0
     positions: tuple[NonNegativeInt, ...] = ()
     by_answer: bool = False
@@ -289,13 +292,15 @@ def decode(field: Field, arrays: Arrays) -> Tensor | CoarseLogits:
     bits = field.id_bits
     given = arrays[0] if bits is None else unpacked_ids(arrays[0], field.shape[0], bits)
     if field.form == "sampled":
-        return counted(given.astype(np.int64), field.temperature)
+        found = counted(given.astype(np.int64), field.temperature)
+        return replace(found, classes=field.classes if field.complete else None)
     ids, logits = torch.from_numpy(given.astype(np.int64)), _floats(arrays[1], field.dtype)
     if bits is not None:
         ids[logits == -torch.inf] = -1  # no number is free to mark an unused column
     elif field.id_dtype == "uint16":
         ids[ids == _UNUSED] = -1
-    return CoarseLogits(ids, logits, _floats(arrays[2], field.dtype))
+    other = _floats(arrays[2], field.dtype)
+    return CoarseLogits(ids, logits, other, classes=field.classes if field.complete else None)
 
 
 def packed_ids(ids: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:

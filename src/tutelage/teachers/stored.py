@@ -144,6 +144,5 @@ class Stored(Teacher):
 
 def _float(stored: Tensor | CoarseLogits, device: torch.device) -> Tensor | CoarseLogits:
     if isinstance(stored, CoarseLogits):
-        logits, other = stored.logits.float(), stored.other.float()
-        return CoarseLogits(stored.ids, logits, other, stored.sampled_at).to(device)
+        return replace(stored, logits=stored.logits.float(), other=stored.other.float()).to(device)
     return stored.to(device).float()

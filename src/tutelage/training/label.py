@@ -354,6 +354,7 @@ class TeacherOutputs:
             dtype=dtype,
             shape=(kept,),
             classes=output.shape[1],
+            complete=True,
             temperature=settings.temperature,
         )
 
