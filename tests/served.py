@@ -84,6 +84,9 @@ WRONG = {
         None,
         *({key: {"logprob": 0.5} for key in row} for row in rows[1:]),
     ],
+    "shifted": lambda rows: [None, *rows[2:], rows[1]],
+    "shifted back": lambda rows: [None, rows[-1], *rows[1:-1]],
+    "reversed": lambda rows: [None, *rows[:0:-1]],
     "texts": renamed(lambda key: f"word {key}"),
     "ids": renamed(lambda key: str(int(key) + 100)),
 }

@@ -142,7 +142,10 @@ def test_an_interrupted_call_asks_for_the_rest_alone(tmp_path, monkeypatch):
         ("probabilities", "must add up to 1 or less"),
         ("texts", r"and for ids \(return_tokens_as_token_ids\)"),
         ("short rows", "must give 6 tokens at each position"),
-        ("ids", "ids below 40"),
+        ("ids", "those of its own tokens"),
+        ("shifted", "those of its own tokens"),
+        ("shifted back", "those of its own tokens"),
+        ("reversed", "those of its own tokens"),
         ("refuses", "got 401"),
         ("always 500", "got 500 .*broken"),
     ],
@@ -242,6 +245,25 @@ def test_all_forms_say_the_same(form):
         assert known.keys() - {-1} == {*places[place].tolist()} | own
         for token, value in zip(places[place].tolist(), values[place].tolist(), strict=True):
             assert known[token] == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("form", ["vllm", "completions", "sglang"])
+def test_log_probabilities_of_another_text_are_refused(form):
+    ids, other = [3, 7, 1, 39, 0], [3, 7, 2, 39, 0]
+    answer = forms(ids)[0][form]
+    if form == "sglang":  # which tells a text's own tokens beside the most probable ones
+        answer[0]["meta_info"]["input_token_logprobs"] = [[-1.0, each, None] for each in ids]
+    TokenLogprobs.of(answer, ids)
+    with pytest.raises(tl.DataError, match="those of its own tokens at their positions"):
+        TokenLogprobs.of(answer, other)
+
+
+def test_tokens_of_another_vocabulary_are_refused(tmp_path):
+    with (
+        Server(llama(), "flat") as server,
+        pytest.raises(tl.ModelError, match=f"ids below {WORDS - 10}"),
+    ):
+        store(Served(server.url, top_k=K, api="sglang", vocabulary=WORDS - 10), tmp_path, top_k=K)
 
 
 def written(path, form):

@@ -49,16 +49,20 @@ class TokenLogprobs:
           `target_token_ids` and `target_logprobs`, as training tools write them.
 
         Wrappers (`choices`, a list of one answer) are unwrapped. The token of the text
-        itself, which servers add to the k most probable ones, is kept.
+        itself, which servers add to the k most probable ones, is kept. Where a form tells these
+        (all that servers write but SGLang's without `input_token_logprobs`), they must be those of
+        this text: log-probabilities of another one, or of other positions, would be learned else.
 
         Raises:
             DataError: The form is none of these, the number of entries is not that of the tokens,
-                or they are not probabilities.
+                they are of another text's tokens, or they are not probabilities.
         """
         rows: list[_Known] = []
+        own: list[int | None] | None = None
         if len(tokens) > 1:  # else nothing comes next
             try:
-                rows = _rows(record)
+                record = _inner(record)
+                rows, own = _rows(record), _own(record, tokens)
             except (ValueError, TypeError, LookupError, AttributeError) as error:
                 raise DataError(
                     "log-probabilities of a text must be complete, in a form that is known, with "
@@ -98,6 +102,12 @@ class TokenLogprobs:
                 f"must add up to 1 or less, got a sum of {sums[position]:.4g} for token "
                 f"{position + 1}; ask for logarithms of probabilities, at temperature 1"
             )
+        if own is not None and own[-len(rows) :] != [*tokens[1:]]:
+            raise DataError(
+                "log-probabilities of a text must have those of its own tokens at their positions, "
+                "got others: they are of another text, shifted, or of another tokenizer; send the "
+                "server these token ids, without special tokens added"
+            )
         return cls(ids, values)
 
     def at(self, positions: int, columns: Sequence[int], width: int) -> CoarseLogits:
@@ -124,13 +134,37 @@ class TokenLogprobs:
         return CoarseLogits(ids, logits, other)
 
 
-def _rows(record: Any) -> list[_Known]:
-    """Return the known tokens of each position; that of the first may be left out."""
+def _inner(record: Any) -> Mapping[str, Any]:
+    """Return what has the log-probabilities in a server's answer."""
     if isinstance(record, list):
         [record] = record
     for outer in ("choices", "meta_info"):
         if record.get(outer):
-            return _rows(record[outer])
+            return _inner(record[outer])
+    return record
+
+
+def _own(record: Mapping[str, Any], tokens: Sequence[int]) -> list[int | None] | None:
+    """Return the text's own tokens as told beside the others; None where a form does not tell.
+
+    vLLM adds the own token to the most probable ones; where it is not, None is in its place.
+    """
+    if record.get("input_token_logprobs"):
+        return [_id(each[1]) for each in record["input_token_logprobs"]]
+    if entries := record.get("prompt_logprobs"):
+        rows = [each or {} for each in entries]
+        by_vllm = any(isinstance(value, Mapping) for row in rows for value in row.values())
+        known = [{_id(key) for key in row} for row in rows]
+        pairs = zip(reversed(tokens), reversed(known), strict=False)
+        return [token if token in row else None for token, row in pairs][::-1] if by_vllm else None
+    found = record.get("logprobs")
+    own = (found.get("tokens") if isinstance(found, Mapping) else None) or ()
+    told = own and all(str(each).startswith(_PREFIX) for each in own)
+    return [_id(each) for each in own] if told else None
+
+
+def _rows(record: Mapping[str, Any]) -> list[_Known]:
+    """Return the known tokens of each position; that of the first may be left out."""
     read = next((read for key, read in _READERS.items() if record.get(key) is not None), None)
     if read is None:
         raise KeyError(f"none of {', '.join(_READERS)}")
