@@ -91,6 +91,32 @@ def test_a_model_that_keeps_texts_apart_is_not_warned_of(name, caplog):
     assert not caplog.records
 
 
+def test_padding_on_the_left_is_no_text(caplog):
+    ids, mask = torch.randint(3, VOCABULARY, (2, 6)), torch.ones(2, 6).long()
+    mask[0, :3] = 0
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    batch = Batch({"input_ids": ids, "attention_mask": mask, "position_ids": positions})
+    model = make("GPT2")
+    with caplog.at_level(logging.WARNING, "tutelage"):
+        found = loss(model, None, tl.HardLabels(), batch, None)
+    alone = [loss(model, None, tl.HardLabels(), Batch({"input_ids": each[None]}), None)
+             for each in (ids[0, 3:], ids[1])]  # fmt: skip
+    torch.testing.assert_close(found, sum(alone) / 2, rtol=1e-5, atol=1e-6)
+    assert not caplog.records
+
+
+def test_adapters_keep_texts_apart(caplog):
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
+    model = peft.get_peft_model(make("Llama"), settings)
+    examples = texts(4)
+    with caplog.at_level(logging.WARNING, "tutelage"):
+        found = loss(model, None, tl.HardLabels(), packed(examples, "both"), None)
+    expected = loss(make("Llama"), None, tl.HardLabels(), packed(examples, "both"), None)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert not caplog.records
+
+
 def test_language_models_are_called_without_a_cache():
     inputs = {"input_ids": torch.tensor([[5, 6, 7]])}
     assert call(make("Llama"), inputs, "teacher").past_key_values is None

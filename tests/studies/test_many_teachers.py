@@ -94,9 +94,10 @@ def test_an_arm_may_have_teachers_of_its_own(tmp_path):
         "routed": tl.Arm(objective=tl.SoftTargets(2), teacher={name: net(4) for name in CLASSES}),
     }
     done = study(net(4), tmp_path, arms=arms, seeds=1)
-    # Both domains have the very teacher that the study has.
+    # Both domains have the very teacher that the study has; its sums depend on the rows of a call.
     for figure in ("accuracy", "kl"):
-        assert done.results.arm("one").values(figure) == done.results.arm("routed").values(figure)
+        one, routed = (done.results.arm(name).values(figure) for name in arms)
+        assert one == pytest.approx(routed, rel=1e-5)
 
 
 def test_a_store_is_compared_on_a_sample_of_the_training_data(tmp_path, monkeypatch):

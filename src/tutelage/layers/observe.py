@@ -36,7 +36,10 @@ def observe(model: nn.Module, inputs: Any, fields: Fields, side: str) -> Signals
     the output is `HeadLogits`: the model then runs as far as the input of that layer.
     """
     if isinstance(inputs, Mapping) and isinstance(inputs.get("input_ids"), Tensor):
-        _tell_unused(type(unwrapped(model)), frozenset(map(str, inputs)))
+        base: Any = unwrapped(model)
+        if hasattr(base, "get_base_model"):  # of peft, which passes on what it does not name
+            base = base.get_base_model()
+        _tell_unused(type(base), frozenset(map(str, inputs)))
         inputs = _apart(model, inputs, side)
     head = None
     if fields.head_from is not None and hasattr(model, "get_output_embeddings"):

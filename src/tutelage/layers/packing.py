@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.data import randomness
-from tutelage.nested import batch_size, index_inputs
+from tutelage.nested import index_inputs
 
 _LOG = logging.getLogger("tutelage")
 MASKS = ("attention_mask", "position_ids")
@@ -71,18 +71,21 @@ def tell_if_texts_mix(
 
     Args:
         model: Of transformers.
-        inputs: A batch; without a packed row nothing is told.
+        inputs: As `separated` returns; of a batch without a packed row nothing is told.
         run: Returns the model's output `[batch, tokens, …]`.
     """
-    tokens, size = inputs["input_ids"], batch_size(inputs)
-    if model in _KNOWN or of_tokens(inputs, "position_ids") is None or size is None:
+    mask, positions = (of_tokens(inputs, name) for name in MASKS)
+    if model in _KNOWN or mask is not None or positions is None:
         return
+    tokens, size = inputs["input_ids"], len(positions)
     rows, places = torch.nonzero(~within_texts(inputs, tokens), as_tuple=True)
     if not len(rows):
         return
     row, second = int(rows[0]), int(places[0]) + 1
     own = index_inputs(inputs, slice(row, row + 1), size)
     different, at = tokens[row].unique(return_inverse=True)
+    if len(different) == 1:  # the next batch tells
+        return
     other = tokens[row].clone()
     other[:second] = different[(at[:second] + 1) % len(different)]
     with randomness.preserved(), torch.no_grad():
