@@ -9,13 +9,18 @@ from hypothesis import strategies as st
 import tutelage as tl
 from tutelage.errors import ModelError
 from tutelage.objectives import soft_targets
-from tutelage.store.fields import counted, sample_classes
+from tutelage.store.fields import counted, sample_classes, sampling_points
 
 TEMPERATURES = (1.0, 4.0)
 
 
 def drawn(logits, count, temperature, first_row=0):
-    return counted(sample_classes(logits, count, temperature, first_row).numpy(), temperature)
+    return counted(ids_of(logits, count, temperature, first_row).numpy(), temperature)
+
+
+def ids_of(logits, count, temperature, first_row):
+    points = sampling_points(len(logits), count, first_row)
+    return sample_classes(logits, points, temperature)
 
 
 def shares(answer, classes):
@@ -28,7 +33,7 @@ def shares(answer, classes):
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 9), st.floats(0.3, 8))
 def test_ids_are_counted_as_numpy_counts_them(seed, count, classes, temperature):
     logits = 3 * torch.randn(5, classes, generator=torch.Generator().manual_seed(seed))
-    ids = sample_classes(logits, count, temperature, seed)
+    ids = ids_of(logits, count, temperature, seed)
     answer = counted(ids.numpy(), temperature)
     for row in range(5):
         names, times = np.unique(ids[row].numpy(), return_counts=True)
@@ -51,7 +56,7 @@ def test_no_frequency_differs_from_its_probability_by_more_than_two_samples(
 
 def test_a_class_of_probability_zero_is_never_sampled():
     logits = torch.tensor([[-1e4, 0.0, -1e4, 0.0, -1e4]]).repeat(3000, 1)
-    assert set(sample_classes(logits, 4, 1.0, 0).flatten().tolist()) == {1, 3}
+    assert set(ids_of(logits, 4, 1.0, 0).flatten().tolist()) == {1, 3}
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)

@@ -7,6 +7,7 @@ so that the bytes of a store do not depend on numpy's version.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from tutelage.coarse import CoarseLogits, widened
 from tutelage.errors import ModelError, NonFiniteError, StoreError
+from tutelage.heads import HeadLogits, chunks_of_rows
 from tutelage.nested import describe
 from tutelage.signals import Signals
 from tutelage.store.layout import Layout
@@ -167,7 +169,8 @@ def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
     is_output = field.name == OUTPUT_NAME
     values = signals.features.get(field.name)
     if is_output and signals.output is not None:
-        values = signals.targets
+        output = signals.output
+        values = output if isinstance(output, HeadLogits) else signals.targets
     if values is None:
         raise StoreError(
             f"the teacher must return {field.name!r} for every batch, got a batch without it; give "
@@ -194,10 +197,10 @@ def encode(field: Field, signals: Signals, first_row: int) -> Arrays:
     return [array.reshape(-1, *positions, *array.shape[1:]) for array in arrays]
 
 
-def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
+def _encode(field: Field, values: Tensor | CoarseLogits | HeadLogits, first_row: int) -> Arrays:
     expected = field.shape if field.form == "dense" else (field.classes,)
     fits = field.form == "coarse"
-    if isinstance(values, Tensor):
+    if not isinstance(values, CoarseLogits):
         fits = tuple(values.shape[1:]) == expected or expected == (0,)
     if not fits:
         raise ModelError(
@@ -206,12 +209,24 @@ def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arra
             "to one length, in training too, by padding='max_length' of the tokenizer), give "
             "`top_k` for a teacher of some classes, or learn this from the teacher itself"
         )
-    if field.form == "coarse" or isinstance(values, CoarseLogits):
+    if isinstance(values, CoarseLogits):
         return _encode_coarse(field, values, first_row)
+    if field.form == "coarse":
+        parts = [
+            _encode_coarse(field, CoarseLogits.of(logits), first_row + rows.start)
+            for rows, logits in _some_at_a_time(values)
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
     if field.form == "sampled":
-        logits = values.detach().cpu()
-        _check_finite(field, _fits(field, logits, logits).all(dim=1), values, first_row)
-        return [_ids(field, sample_classes(logits, field.shape[0], field.temperature, first_row))]
+        points, found = sampling_points(len(values), field.shape[0], first_row), list[Tensor]()
+        for rows, part in _some_at_a_time(values):
+            logits = part.cpu()
+            fits = _fits(field, logits, logits).all(dim=1)
+            _check_finite(field, fits, part, first_row + rows.start)
+            found.append(sample_classes(logits, points[rows], field.temperature))
+        return [_ids(field, torch.cat(found))]
+    if isinstance(values, HeadLogits):
+        values = values.logits()
     stored = values.detach().to("cpu", _TORCH[field.dtype])
     bits = _bits(stored)
     # As integers, the largest float without a sign and with one: many times faster than `isfinite`.
@@ -224,16 +239,22 @@ def _encode(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arra
     return [bits]
 
 
-def _encode_coarse(field: Field, values: Tensor | CoarseLogits, first_row: int) -> Arrays:
+def _some_at_a_time(values: Tensor | HeadLogits) -> Iterator[tuple[slice, Tensor]]:
+    """Yield slices of rows and their logits, which for all tokens of a batch would be too many."""
+    for rows in list(chunks_of_rows(values.shape, values.device)) or [slice(0, 0)]:
+        part = values[rows]
+        yield rows, (part if isinstance(part, Tensor) else part.logits()).detach()
+
+
+def _encode_coarse(field: Field, coarse: CoarseLogits, first_row: int) -> Arrays:
     (k,) = field.shape
-    if isinstance(values, CoarseLogits) and values.sampled_at is not None:
+    if coarse.sampled_at is not None:
         raise ModelError(
             "a teacher that labels must return probabilities, got sampled classes; label with "
             "the teacher from which they were sampled"
         )
-    coarse = values if isinstance(values, CoarseLogits) else CoarseLogits.of(values)
-    coarse = CoarseLogits(coarse.ids.cpu(), coarse.logits.cpu().float(), coarse.other.cpu().float())
-    stored = narrowed(coarse, k)
+    coarse = replace(coarse, logits=coarse.logits.float(), other=coarse.other.float())
+    stored = narrowed(coarse, k).to(torch.device("cpu"))
     top = stored.logits[:, 0].where(stored.ids[:, 0] >= 0, 0)
     logits = (stored.logits - top[:, None]).to(_TORCH[field.dtype])
     other = (stored.other - top).to(_TORCH[field.dtype])
@@ -332,20 +353,24 @@ def narrowed(coarse: CoarseLogits, k: int) -> CoarseLogits:
     return CoarseLogits(ids, logits, torch.logaddexp(coarse.other, others))
 
 
-def sample_classes(logits: Tensor, count: int, temperature: float, first_row: int) -> Tensor:
-    """Return ids `[batch, count]`, sorted, sampled from softmax(logits / T) with replacement.
+def sampling_points(rows: int, count: int, first_row: int) -> Tensor:
+    """Return points in [0, 1), `[rows, count]`, one in each of `count` equal parts of it, sorted.
 
-    Stratified sampling: one sample falls in each k-th of the unit interval, mapped through the
-    cumulative probabilities. The expected frequency of a class is its probability, as with
-    independent samples, with less variance. The seed is the row, so that a block that is made again
-    is the same.
+    The seed is the first row, so that a block that is made again is the same.
+    """
+    numbers = np.random.Generator(np.random.Philox(key=first_row)).random((rows, count))
+    points = (torch.arange(count) + torch.from_numpy(numbers)) / count
+    return points.clamp(max=1 - 2**-53)  # rounding may give 1 for the last one
+
+
+def sample_classes(logits: Tensor, points: Tensor, temperature: float) -> Tensor:
+    """Return ids `[rows, count]`, sorted, sampled from softmax(logits / T) with replacement.
+
+    Stratified sampling: the points are mapped through the cumulative probabilities. The expected
+    frequency of a class is its probability, as with independent samples, with less variance.
     """
     cumulative = (logits.double() / temperature).softmax(dim=1).cumsum(dim=1)
-    cumulative = cumulative / cumulative[:, -1:]  # ends at exactly 1
-    numbers = np.random.Generator(np.random.Philox(key=first_row)).random((len(logits), count))
-    points = (torch.arange(count) + torch.from_numpy(numbers)) / count
-    # Rounding may give 1 for the last point.
-    return torch.searchsorted(cumulative, points.clamp(max=1 - 2**-53), right=True)
+    return torch.searchsorted(cumulative / cumulative[:, -1:], points, right=True)
 
 
 def counted(ids: NDArray[np.int64], temperature: float) -> CoarseLogits:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tutelage.data import randomness
 from tutelage.errors import ModelError
+from tutelage.heads import HeadLogits
 from tutelage.objectives._objective import OutputKind
 from tutelage.positions import flatten_rows
 from tutelage.signals import Batch, Signals
@@ -145,8 +146,12 @@ def ask_first(teacher: Teacher, batch: Batch, fields: Fields) -> Signals:
     with randomness.preserved():
         again = ask(teacher, batch, fields)
     pairs = [(each, again.features[path]) for path, each in signals.features.items()]
-    if isinstance(signals.output, Tensor) and isinstance(again.output, Tensor):
-        pairs.append((signals.output, again.output))
+    one, other = (
+        each.hidden if isinstance(each, HeadLogits) else each
+        for each in (signals.output, again.output)
+    )
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        pairs.append((one, other))
     if any(bool((one - other).abs().max() > _RANDOM * one.abs().max()) for one, other in pairs):
         logging.getLogger("tutelage").warning(
             "The teacher (%s) gives other outputs when it is called again, though it is in eval "

@@ -22,10 +22,12 @@ from tutelage._checks import folder_path, integer, positive
 from tutelage.data import as_dataset, as_source, randomness, show_epoch, views_in
 from tutelage.errors import ArgumentError, DataError, ModelError, StoreError
 from tutelage.files import owned, writing
+from tutelage.heads import HeadLogits
 from tutelage.identity import dataset_fingerprint, draws_at_random
 from tutelage.layers.language import next_tokens, shift_labels_for
 from tutelage.nested import describe
 from tutelage.objectives import Objective
+from tutelage.objectives._by_chunk import CHUNK_LOGITS_FROM
 from tutelage.objectives._tensors import look_like_probabilities
 from tutelage.positions import rows_of
 from tutelage.results.record import versions
@@ -268,6 +270,9 @@ class TeacherOutputs:
     ) -> None:
         self.teacher, self.dataset = teacher, dataset
         self.settings, self.accelerator = settings, accelerator
+        self._fields = settings.fields
+        if settings.top_k is not None or settings.sampled_classes is not None:
+            self._fields = replace(self._fields, head_from=CHUNK_LOGITS_FROM)
         self._first: Signals | None = None
 
     def blocks(self, span: range, layout: Layout) -> Iterator[tuple[int, Iterator[Signals]]]:
@@ -291,9 +296,9 @@ class TeacherOutputs:
         """
         signals = next(self._outputs(range(min(self.settings.batch_size, len(self.dataset)))))
         self._first = signals
-        if signals.predictions is not None:
-            _ = signals.targets  # which raises: detections cannot be stored
-        found = [] if signals.output is None else [self._output(signals.targets)]
+        output, found = signals.output, []
+        if self.settings.output:
+            found = [self._output(output if isinstance(output, HeadLogits) else signals.targets)]
         if signals.rows is not None:
             positions = signals.rows.positions
             of_tokens = rows_of(next(self._batches(range(1))), _TOKENS)  # perhaps none of a text
@@ -321,7 +326,7 @@ class TeacherOutputs:
                 counts.append(rows.counts)
         return torch.cat(counts).numpy()
 
-    def _output(self, output: torch.Tensor | CoarseLogits) -> Field:
+    def _output(self, output: torch.Tensor | CoarseLogits | HeadLogits) -> Field:
         settings, dtype = self.settings, self.settings.dtype
         top_k, sampled = settings.top_k, settings.sampled_classes
         coarse = isinstance(output, CoarseLogits)
@@ -343,7 +348,8 @@ class TeacherOutputs:
         kept = sampled or top_k
         if kept is None:
             return Field(name="output", form="dense", dtype=dtype, shape=tuple(output.shape[1:]))
-        if look_like_probabilities(output):  # of stored classes this is not seen any more
+        # Of stored classes this is not seen any more.
+        if isinstance(output, torch.Tensor) and look_like_probabilities(output):
             raise ModelError(
                 "the teacher must return logits of its classes, got rows that sum to 1; leave out "
                 "its softmax, or return the logarithms of its probabilities"
@@ -370,7 +376,9 @@ class TeacherOutputs:
             batch = replace(raw, index=index).to(self.accelerator.device)
             with torch.inference_mode(), self.accelerator.autocast():
                 call = ask if done else ask_first
-                signals = call(self.teacher, batch, self.settings.fields)
+                signals = call(self.teacher, batch, self._fields)
+                if isinstance(signals.output, HeadLogits):
+                    signals = replace(signals, output=signals.output.detached().as_computed())
             _check_rows(signals, batch, done)
             done += len(batch)
             yield signals
