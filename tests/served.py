@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import torch
@@ -22,6 +23,7 @@ class Server:
 
     def __init__(self, model, *faults):
         self.model, self.faults, self.requests, self.lock = model, faults, [], threading.Lock()
+        self.times = []
 
     def __enter__(self):
         handler = type("Handler", (_Handler,), {"owner": self})
@@ -111,12 +113,15 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         faults, number = self.owner.faults, len(self.owner.requests)
         self.owner.requests.append(asked)
+        self.owner.times.append(time.monotonic())
         if "cut off" in faults and number % 3 == 0:
             self.raw(b'{"choices": [{"prompt_log')
         elif "broken off" in faults and number % 3 == 0:
             self.raw(b'{"choices": [{"prompt_log', length=1000)
         elif "always 500" in faults or ("500" in faults and number % 3 == 0):
             self.answer({"error": "broken"}, 500)
+        elif "busy" in faults and number % 3 == 0:
+            self.answer({"error": "busy"}, 429, {"Retry-After": "1"})
         elif "refuses" in faults:
             self.answer({"error": "no"}, 401)
         elif self.path == "/generate":
@@ -129,7 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
             rows = vllm(self.owner.logprobs(asked["prompt"]), asked["prompt"], k)
             for fault in faults:
                 rows = WRONG.get(fault, list)(rows)
-            self.answer({"choices": [{"prompt_logprobs": rows, "text": "x"}], "temperature": 1.0})
+            model = "other" if "other model" in faults and number > 4 else asked["model"]
+            self.answer({"choices": [{"prompt_logprobs": rows, "text": "x"}], "model": model})
 
     def sglang(self, asked):
         ids, k = asked["input_ids"], asked["top_logprobs_num"]
@@ -144,11 +150,13 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         self.answer({"text": "", "meta_info": {"input_top_logprobs": [None, *rows]}})
 
-    def answer(self, content, status=200):
-        self.raw(json.dumps(content).encode(), status)
+    def answer(self, content, status=200, headers=()):
+        self.raw(json.dumps(content).encode(), status, headers=headers)
 
-    def raw(self, body, status=200, length=None):
+    def raw(self, body, status=200, length=None, headers=()):
         self.send_response(status)
+        for name in headers:
+            self.send_header(name, headers[name])
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(length or len(body)))
         self.end_headers()

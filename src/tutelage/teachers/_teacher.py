@@ -39,6 +39,8 @@ class Teacher(ABC):
         vocabulary: The number of classes, where its `CoarseLogits` name some and it is known.
         traceable: Whether `torch.compile` may trace `signals`. Otherwise, as where that of a member
             is not, a compiled `Distiller` calls it outside of its graph.
+        is_remote: Whether its answers come from elsewhere, so that a store keeps those of each
+            batch.
     """
 
     module: nn.Module | None = None
@@ -47,6 +49,7 @@ class Teacher(ABC):
     is_causal: bool = False
     vocabulary: int | None = None
     traceable: bool = True
+    is_remote: bool = False
 
     @abstractmethod
     def signals(self, batch: Batch, fields: Fields) -> Signals:

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +32,7 @@ from tutelage.wants import Fields
 
 _TOKENS = 3  # dimensions of [batch, tokens, classes]
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+_FIRST_WAIT, _LONGEST_WAIT, _AN_HOUR = 0.5, 30.0, 3600.0
 _IDS = ("prompt_token_ids", "input_ids", "token_ids")
 
 
@@ -47,12 +48,25 @@ class Tokens(Teacher):
     def __init__(self, vocabulary: int | None) -> None:
         if vocabulary is not None:
             self.vocabulary = integer("vocabulary", vocabulary, 2, "it counts tokens")
+        self._answering: Any = None  # the name of the model that answered first
 
     @abstractmethod
     def logprobs(
         self, tokens: Sequence[Sequence[int]], index: Tensor | None
     ) -> list[TokenLogprobs]:
         """Return the log-probabilities of some texts, without padding."""
+
+    def read(self, answer: Any, tokens: Sequence[int]) -> TokenLogprobs:
+        """Return what an answer says of a text; refuse one of another model than the first."""
+        name = answer.get("model") if isinstance(answer, Mapping) else None
+        if name is not None:
+            self._answering = self._answering or name
+            if name != self._answering:
+                raise DataError(
+                    f"all answers of {self!r} must be of one model, got {self._answering!r} and "
+                    f"{name!r}; choose one, such as by `model`, and label again"
+                )
+        return TokenLogprobs.of(answer, tokens)
 
     def signals(self, batch: Batch, fields: Fields) -> Signals:
         """Return the known classes at the rows of the batch, and the logsumexp of the others."""
@@ -90,7 +104,8 @@ class Served(Tokens):
     applies to them and to the student alike. Give it to `tl.label`, so that each text is requested
     once; an interrupted call resumes there.
 
-    Connections that fail, and answers 429 and 5xx, are retried, after waits that double.
+    Connections that fail, and answers 429 and 5xx, are retried, after waits that double, or as long
+    as the server says (`Retry-After`), at most an hour.
 
     Args:
         url: Of the server, such as "http://localhost:8000".
@@ -101,12 +116,14 @@ class Served(Tokens):
         vocabulary: The number of tokens, which is then checked, and stores take fewer bytes.
         at_once: How many requests run at the same time.
         retries: How often each request is retried.
-        timeout: Of one answer, in seconds.
+        timeout: How long the server may send nothing, in seconds.
         headers: Added to every request, such as `{"Authorization": "Bearer …"}`.
 
     Raises:
         ArgumentError: An argument is outside its range.
     """
+
+    is_remote = True
 
     def __init__(  # noqa: PLR0913 - a connection and its limits
         self,
@@ -190,7 +207,7 @@ class Served(Tokens):
                 "prompt_logprobs": self.top_k,
                 "add_special_tokens": False,
             }  # fmt: skip
-        found = TokenLogprobs.of(self._request(path, content), tokens)
+        found = self.read(self._request(path, content), tokens)
         fewest = int((found.ids >= 0).sum(axis=1).min())
         if fewest < min(self.top_k, self.vocabulary or self.top_k):
             raise DataError(
@@ -204,11 +221,11 @@ class Served(Tokens):
         """Return the answer to GET, or to POST with content; retry where that may help."""
         body = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(self.url + path, body, self.headers)  # noqa: S310
-        wait, fault = _FIRST_WAIT, ""
+        wait, due, fault = _FIRST_WAIT, 0.0, ""
         for attempt in range(self.retries + 1):
             if attempt:
-                time.sleep(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
+                time.sleep(max(wait, due))
+                wait, due = min(2 * wait, _LONGEST_WAIT), 0.0
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
                     return json.loads(answer.read())
@@ -217,6 +234,7 @@ class Served(Tokens):
                 fault = f"{error.code} {error.reason}: {said}"
                 if error.code not in _AGAIN:
                     break
+                due = _seconds(error.headers.get("Retry-After", ""))
             # No connection, or an answer cut off.
             except (OSError, ValueError, http.client.HTTPException) as error:
                 fault = f"{type(error).__name__}: {error}"
@@ -288,13 +306,23 @@ class Recorded(Tokens):
                     f"{text}, whose {len(own)} tokens begin with {list(own)[:6]}; give the data "
                     "that was recorded, with the same tokenizer and cut at the same length"
                 )
-            found.append(TokenLogprobs.of(self._records[number], own))
+            found.append(self.read(self._records[number], own))
         return found
 
     def fingerprint(self) -> str:
         """Return a hash of the file."""
         with self.path.open("rb") as file:
             return f"Recorded {hashlib.file_digest(file, 'sha256').hexdigest()[:32]}"
+
+
+def _seconds(retry_after: str) -> float:
+    """Return how long to wait by the header `Retry-After`: a number of seconds, or a date."""
+    try:
+        if retry_after.isdigit():
+            return min(float(retry_after), _AN_HOUR)
+        return min(parsedate_to_datetime(retry_after).timestamp() - time.time(), _AN_HOUR)
+    except ValueError:
+        return 0.0
 
 
 class _Lines(Sequence[Any]):

@@ -460,7 +460,9 @@ def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> No
     widest = max(
         1, *(each.entry_bytes * (several if each.by_answer else 1) for each in draft.columns)
     )
-    layout = Layout.fitting(data.examples, views, settings.batch_size, widest)
+    members = (outputs.teacher, *outputs.teacher.members)
+    rows = {"rows": 1} if any(each.is_remote for each in members) else {}  # a block is a batch
+    layout = Layout.fitting(data.examples, views, settings.batch_size, widest, **rows)
     sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
     if not outputs.accelerator.is_main_process:
         return
