@@ -160,3 +160,35 @@ class TestGroupedByLength:
 
         with pytest.raises(DataError, match="must load its example 7, got KeyError: 'text'"):
             as_source("train", Broken("str"), 4, seed=0, group_by_length=True)
+
+
+class TestTextsAreGroupedUnlessToldOtherwise:
+    def lengths(self, data, **settings):
+        source = as_source("train", data, 8, seed=1, group_by_length=None, **settings)
+        return source.order.lengths if hasattr(source, "order") else None
+
+    @pytest.mark.parametrize("pair", [False, True])
+    def test_of_strings(self, pair):
+        texts = ["a" * (1 + 7 * place % 30) for place in range(40)]
+        data = [((text, "b") if pair else text, 0) for text in texts]
+        assert self.lengths(data).tolist() == list(map(len, texts))
+
+    def test_of_others(self):
+        assert self.lengths([torch.zeros(each) for each in range(1, 9)]) is None
+        assert self.lengths((torch.zeros(8, 2), torch.zeros(8))) is None
+        assert self.lengths(DataLoader(["text"] * 8)) is None
+
+    def test_of_very_many(self, monkeypatch):
+        monkeypatch.setattr("tutelage.data.source._MOST_TEXTS", 3)
+        assert self.lengths(["a", "bb", "c"]) is not None
+        assert self.lengths(["a", "bb", "c", "d"]) is None
+
+    def test_of_texts_that_change_in_a_way_that_no_seed_repeats(self):
+        class Changing(list):
+            calls = 0
+
+            def __getitem__(self, place):
+                Changing.calls += 1
+                return "a" * Changing.calls
+
+        assert self.lengths(Changing(["a"] * 9)) is None

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from tutelage._checks import integer
@@ -10,7 +11,15 @@ from tutelage.data.collate import collate
 from tutelage.data.loader_source import LoaderSource
 from tutelage.data.on_policy import OnPolicy, OnPolicySource
 from tutelage.data.sets import as_dataset, is_map_style
-from tutelage.data.source import Order, SetSource, Shard, Source, TensorSource, lengths_of
+from tutelage.data.source import (
+    Order,
+    SetSource,
+    Shard,
+    Source,
+    TensorSource,
+    lengths_of,
+    lengths_of_texts,
+)
 from tutelage.data.tensor_table import table_of
 from tutelage.errors import ArgumentError, DataError
 from tutelage.signals import Batch
@@ -24,14 +33,15 @@ def as_source(
     seed: int | None = None,
     shard: Shard | None = None,
     views: int | None = None,
-    group_by_length: bool = False,
+    group_by_length: bool | None = False,
 ) -> Source:
     """Return the source of batches for a loader, a data set, tensors or arrays.
 
     A `DataLoader` keeps its own order and batches, and so does any other iterable that is no data
     set, and a list of `Batch`. `batch_size` is over all processes. `seed` is of
     the order; None is for that of the data. `views` is the number of views (see `Views`) to cycle
-    through, one per epoch; None for all. `group_by_length` is for a drawn order: see `Order`.
+    through, one per epoch; None for all. `group_by_length` is for a drawn order (see `Order`); None
+    for that of texts.
     """
     shard = shard or Shard()
     if group_by_length and isinstance(data, (DataLoader, IterableDataset, OnPolicy)):
@@ -59,9 +69,15 @@ def as_source(
         )
     if len(sized) == 0:
         raise DataError(f"`{name}` must have at least one example, got an empty data set")
-    lengths = lengths_of(name, sized, views) if group_by_length else None
-    order = Order(len(sized), size, seed, lengths)
+    order = Order(len(sized), size, seed, _lengths(name, sized, views, group_by_length))
     table = table_of(sized)
     if table is not None:
         return TensorSource(table, order, shard)
     return SetSource(name, sized, order, shard, views)
+
+
+def _lengths(name: str, data: Any, views: int | None, grouped: bool | None) -> Tensor | None:
+    """Return the lengths of examples that are to be grouped by them."""
+    if grouped is None:
+        return lengths_of_texts(name, data)
+    return lengths_of(name, data, views) if grouped else None

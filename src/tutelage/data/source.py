@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from tutelage.data.collate import collate
 from tutelage.data.randomness import mixed_seed, undisturbed
 from tutelage.data.sets import load
 from tutelage.data.tensor_table import Table
-from tutelage.data.views import describe_views, show_epoch
+from tutelage.data.views import describe_views, show_epoch, views_in
 from tutelage.errors import DataError, TutelageError
 from tutelage.nested import describe, split_dict
 from tutelage.signals import Batch, IndexedExample
@@ -29,6 +30,7 @@ _GROUPED, _GROUPS = 50, 4
 """So many batches are sorted by length together; fewer if the data would make less than four such
 groups, so that small data too has other batches in each epoch (as in transformers)."""
 _READ_TWICE = 8
+_MOST_TEXTS = 1_000_000
 _BYTES_AT_ONCE = 4 * 2**20
 
 
@@ -286,22 +288,38 @@ def lengths_of(name: str, dataset: Any, views: int | None = None) -> Tensor:
     return lengths
 
 
+def lengths_of_texts(name: str, dataset: Any) -> Tensor | None:
+    """Return `lengths_of` examples whose inputs are of str; None of others, and of very many."""
+    if len(dataset) > _MOST_TEXTS or views_in(dataset):
+        return None
+    with suppress(DataError):  # such as of examples of another length each time
+        with undisturbed(dataset):
+            first = _inputs(dataset, 0)
+        if all(isinstance(each, str) for each in (first if isinstance(first, tuple) else [first])):
+            return lengths_of(name, dataset)
+    return None
+
+
 def _length(dataset: Any, place: int) -> int:
     """Return the length of the longest input of an example."""
-    randomness.seed_augmentation(place)
-    example = load(dataset, place)
-    inner = example.example if isinstance(example, IndexedExample) else example
-    if isinstance(inner, Mapping):
-        inner, _ = split_dict(inner)
-    elif isinstance(inner, (tuple, list)):
-        inner = inner[0]
-    found = _longest(inner)
+    inputs = _inputs(dataset, place)
+    found = _longest(inputs)
     if found is None:
         raise DataError(
             "`group_by_length` needs examples that have a length, such as texts or lists of "
-            f"tokens, got {describe(example)}; leave it out"
+            f"tokens, got {describe(inputs)}; leave it out"
         )
     return found
+
+
+def _inputs(dataset: Any, place: int) -> Any:
+    """Return the inputs of an example."""
+    randomness.seed_augmentation(place)
+    example = load(dataset, place)
+    example = example.example if isinstance(example, IndexedExample) else example
+    if isinstance(example, Mapping):
+        return split_dict(example)[0]
+    return example[0] if isinstance(example, (tuple, list)) else example
 
 
 def _longest(inputs: Any) -> int | None:

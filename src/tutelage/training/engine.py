@@ -48,7 +48,8 @@ class Engine:
             much padding where lengths differ, as those of texts do. Of every 50 batches, in a drawn
             order, or of a quarter of them if that is less, the examples are sorted by the length of
             their longest input (of a str, its characters), and the order of these batches is drawn
-            afterwards. All examples are loaded once before the first epoch.
+            afterwards. All examples are loaded once before the first epoch. None groups up to a
+            million examples of strings, without `data.Views`.
 
     Raises:
         ArgumentError: A value is outside its range.
@@ -62,7 +63,7 @@ class Engine:
     trackers: tuple[str, ...] = ()
     progress: bool = True
     chunk_logits_from: int | None = CHUNK_LOGITS_FROM
-    group_by_length: bool = False
+    group_by_length: bool | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in _PRECISIONS:
