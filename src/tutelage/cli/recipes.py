@@ -57,9 +57,8 @@ def _read(recipe: Path, overrides: list[str] | None, trust: bool) -> Recipe:
     # What was read of the data, and how a search goes on.
     for log in map(logging.getLogger, ("tutelage.recipes", "tutelage.compression")):
         log.setLevel(logging.INFO)
-        if not log.handlers:
-            log.addHandler(logging.StreamHandler())
-            log.propagate = False
+        log.handlers = [logging.StreamHandler()]
+        log.propagate = False
     found = Recipe.from_file(recipe, overrides or (), trust=trust)
     code = found.code()
     begun = any((found.out / each / "recipe.yaml").exists() for each in _WITH_RECIPES)
