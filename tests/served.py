@@ -114,17 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
         faults, number = self.owner.faults, len(self.owner.requests)
         self.owner.requests.append(asked)
         self.owner.times.append(time.monotonic())
-        if "cut off" in faults and number % 3 == 0:
-            self.raw(b'{"choices": [{"prompt_log')
-        elif "broken off" in faults and number % 3 == 0:
-            self.raw(b'{"choices": [{"prompt_log', length=1000)
-        elif "always 500" in faults or ("500" in faults and number % 3 == 0):
-            self.answer({"error": "broken"}, 500)
-        elif "busy" in faults and number % 3 == 0:
-            self.answer({"error": "busy"}, 429, {"Retry-After": "1"})
-        elif "refuses" in faults:
-            self.answer({"error": "no"}, 401)
-        elif self.path == "/generate":
+        if self.fails(faults, number):
+            return
+        if self.path == "/generate":
             self.sglang(asked)
         elif asked["prompt_logprobs"] > MOST:
             number = asked["prompt_logprobs"]
@@ -136,6 +128,28 @@ class _Handler(BaseHTTPRequestHandler):
                 rows = WRONG.get(fault, list)(rows)
             model = "other" if "other model" in faults and number > 4 else asked["model"]
             self.answer({"choices": [{"prompt_logprobs": rows, "text": "x"}], "model": model})
+
+    def fails(self, faults, number):
+        """Answer with an error, if this request is to fail."""
+        if "cut off" in faults and number % 3 == 0:
+            self.raw(b'{"choices": [{"prompt_log')
+        elif "broken off" in faults and number % 3 == 0:
+            self.raw(b'{"choices": [{"prompt_log', length=1000)
+        elif "always 500" in faults or ("500" in faults and number % 3 == 0):
+            self.answer({"error": "broken"}, 500)
+        elif "busy and closed" in faults and number:
+            if number == 1:
+                self.answer({"error": "busy"}, 429, {"Retry-After": "60"})
+            else:
+                time.sleep(0.5)
+                self.answer({"error": "no"}, 401)
+        elif "busy" in faults and number % 3 == 0:
+            self.answer({"error": "busy"}, 429, {"Retry-After": "1"})
+        elif "refuses" in faults:
+            self.answer({"error": "no"}, 401)
+        else:
+            return False
+        return True
 
     def sglang(self, asked):
         ids, k = asked["input_ids"], asked["top_logprobs_num"]

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -163,6 +164,15 @@ def test_a_server_says_how_long_to_wait(tmp_path):
     assert_is_top_k(found, model, data, K)
     busy = range(0, len(server.times) - 1, 3)
     assert all(server.times[each + 1] - server.times[each] >= 1 for each in busy)
+
+
+def test_nothing_waits_after_an_error(tmp_path):
+    with Server(llama(), "busy and closed") as server:
+        begun = time.monotonic()
+        with pytest.raises(tl.ModelError, match="got 401"):
+            store(Served(server.url, top_k=K), tmp_path, top_k=K)
+    assert len(server.requests) > 2
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize(

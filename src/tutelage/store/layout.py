@@ -34,15 +34,15 @@ class Layout:
 
     @classmethod
     def fitting(
-        cls, examples: int, views: int, batch_size: int, row_bytes: int, rows: int = _BLOCK_ROWS
+        cls, examples: int, views: int, batch_size: int, row_bytes: int, by_batch: bool = False
     ) -> Layout:
         """Return a layout for rows whose widest column takes `row_bytes`.
 
-        A block is about 1,024 rows (`rows`) or 4 MiB, whichever is less, in whole batches, since
-        the last bit of a teacher's output may depend on the rest of the batch. A shard is about
-        1 GiB.
+        A block is about 1,024 rows or 4 MiB, whichever is less, in whole batches, since the last
+        bit of a teacher's output may depend on the rest of the batch; `by_batch`, it is one batch.
+        A shard is about 1 GiB.
         """
-        rows = min(rows, max(1, _BLOCK_BYTES // row_bytes))
+        rows = 1 if by_batch else min(_BLOCK_ROWS, max(1, _BLOCK_BYTES // row_bytes))
         block_rows = batch_size * -(-rows // batch_size)
         shard_blocks = max(1, _SHARD_BYTES // (block_rows * row_bytes))
         return cls(examples, views, block_rows, shard_blocks)

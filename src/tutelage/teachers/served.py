@@ -10,10 +10,11 @@ import urllib.error
 import urllib.request
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import numpy as np
@@ -56,7 +57,7 @@ class Tokens(Teacher):
     ) -> list[TokenLogprobs]:
         """Return the log-probabilities of some texts, without padding."""
 
-    def read(self, answer: Any, tokens: Sequence[int]) -> TokenLogprobs:
+    def _read(self, answer: Any, tokens: Sequence[int]) -> TokenLogprobs:
         """Return what an answer says of a text; refuse one of another model than the first."""
         name = answer.get("model") if isinstance(answer, Mapping) else None
         if name is not None:
@@ -64,7 +65,7 @@ class Tokens(Teacher):
             if name != self._answering:
                 raise DataError(
                     f"all answers of {self!r} must be of one model, got {self._answering!r} and "
-                    f"{name!r}; choose one, such as by `model`, and label again"
+                    f"{name!r}; label with one, or where both are the same, under one name"
                 )
         return TokenLogprobs.of(answer, tokens)
 
@@ -180,14 +181,21 @@ class Served(Tokens):
         """Ask the server for some texts."""
         del index
         _ = self.model  # once, and not in every thread
-        with ThreadPoolExecutor(self.at_once) as pool:
-            return list(pool.map(self._ask, tokens))
+        stop, pool = Event(), ThreadPoolExecutor(self.at_once)
+        try:
+            answers = [pool.submit(self._ask, each, stop) for each in tokens]
+            for each in as_completed(answers):
+                each.result()  # the first error, not that of the first text
+            return [each.result() for each in answers]
+        finally:  # after an error or Ctrl-C no other request waits to be retried
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
     def fingerprint(self) -> str:
         """Return the server's model and the number of tokens; its weights do not show."""
         return f"Served {self.model} top {self.top_k} by {self.api}"
 
-    def _ask(self, tokens: Sequence[int]) -> TokenLogprobs:
+    def _ask(self, tokens: Sequence[int], stop: Event | None = None) -> TokenLogprobs:
         if len(tokens) < 2:  # noqa: PLR2004 - nothing comes next
             return TokenLogprobs.of(None, tokens)
         if self.api == "sglang":
@@ -207,7 +215,7 @@ class Served(Tokens):
                 "prompt_logprobs": self.top_k,
                 "add_special_tokens": False,
             }  # fmt: skip
-        found = self.read(self._request(path, content), tokens)
+        found = self._read(self._request(path, content, stop), tokens)
         fewest = int((found.ids >= 0).sum(axis=1).min())
         if fewest < min(self.top_k, self.vocabulary or self.top_k):
             raise DataError(
@@ -217,14 +225,20 @@ class Served(Tokens):
             )
         return found
 
-    def _request(self, path: str, content: Mapping[str, Any] | None = None) -> Any:
-        """Return the answer to GET, or to POST with content; retry where that may help."""
+    def _request(
+        self, path: str, content: Mapping[str, Any] | None = None, stop: Event | None = None
+    ) -> Any:
+        """Return the answer to GET, or to POST with content; retry where that may help.
+
+        `stop` ends the waiting.
+        """
         body = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(self.url + path, body, self.headers)  # noqa: S310
-        wait, due, fault = _FIRST_WAIT, 0.0, ""
+        wait, due, fault, stop = _FIRST_WAIT, 0.0, "", stop or Event()
         for attempt in range(self.retries + 1):
             if attempt:
-                time.sleep(max(wait, due))
+                if stop.wait(max(wait, due)):
+                    break
                 wait, due = min(2 * wait, _LONGEST_WAIT), 0.0
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
@@ -306,7 +320,7 @@ class Recorded(Tokens):
                     f"{text}, whose {len(own)} tokens begin with {list(own)[:6]}; give the data "
                     "that was recorded, with the same tokenizer and cut at the same length"
                 )
-            found.append(self.read(self._records[number], own))
+            found.append(self._read(self._records[number], own))
         return found
 
     def fingerprint(self) -> str:

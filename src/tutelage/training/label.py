@@ -460,9 +460,8 @@ def claim(folder: Path, teacher: str, views: int, outputs: TeacherOutputs) -> No
     widest = max(
         1, *(each.entry_bytes * (several if each.by_answer else 1) for each in draft.columns)
     )
-    members = (outputs.teacher, *outputs.teacher.members)
-    rows = {"rows": 1} if any(each.is_remote for each in members) else {}  # a block is a batch
-    layout = Layout.fitting(data.examples, views, settings.batch_size, widest, **rows)
+    by_batch = any(each.is_remote for each in (outputs.teacher, *outputs.teacher.members))
+    layout = Layout.fitting(data.examples, views, settings.batch_size, widest, by_batch)
     sizes = {"block_rows": layout.block_rows, "shard_blocks": layout.shard_blocks}
     if not outputs.accelerator.is_main_process:
         return
