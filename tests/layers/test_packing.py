@@ -105,6 +105,9 @@ def test_padding_on_the_left_is_no_text(caplog):
     assert not caplog.records
 
 
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)  # of peft
 def test_adapters_keep_texts_apart(caplog):
     peft = pytest.importorskip("peft")
     settings = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
